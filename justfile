@@ -1,0 +1,27 @@
+# `just` alone lists what there is.
+_default:
+    @just --list
+
+# run the service (settings from the environment or .env; no setting at all: the simulated exchange)
+run *ARGS:
+    python -m rlflow {{ARGS}}
+
+# run the test suite, or a part of it: just test tests/test_session.py -k gap
+test *ARGS:
+    python -m pytest {{ARGS}}
+
+# format, lint, types, architecture: what must be clean before a commit
+check:
+    ruff format --check rlflow tests
+    ruff check rlflow tests
+    mypy
+    python -m pytest -q tests/test_architecture.py
+
+# rewrite the code in the project's format and apply the safe lint fixes
+fix:
+    ruff format rlflow tests
+    ruff check --fix rlflow tests
+
+# measure: messages a second from socket to durable row, latencies from arrival to visible book
+bench *ARGS:
+    python -m tests.bench {{ARGS}}

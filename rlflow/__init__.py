@@ -1,0 +1,1 @@
+"""rlflow records Kalshi order books without losing a message, and is the ground that trading agents learn on."""

@@ -1,0 +1,1 @@
+"""What people and programs ask the running service over HTTP."""

@@ -1,0 +1,88 @@
+"""Every error rlflow raises, sorted by what the reader of it can do.
+
+* `SettingsError`: the person who started us must change something. Exit code 2.
+* `PeerError`: the other side sent something unacceptable. Count it, keep the bytes, resynchronise.
+* `TransientError`: try again with back-off.
+* `StoreError`: the database or the journal is not in the state we need. Stop, and say what to do.
+* Anything else (`ValueError`, `AssertionError`): a bug of ours; it ends the process.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+
+
+class RlflowError(Exception):
+    """Base of all errors whose message is meant for people."""
+
+
+@attrs.frozen
+class Problem:
+    """One thing that is wrong with the settings."""
+
+    name: str
+    """The environment variable or option."""
+    message: str
+    """What is wrong and what to do, a sentence without the name."""
+
+
+class SettingsError(RlflowError):
+    """The settings cannot be used; holds every problem found, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{problem.name}: {problem.message}" for problem in self.problems))
+
+
+class PeerError(RlflowError):
+    """The venue sent something we cannot accept."""
+
+
+class FrameRejectedError(PeerError):
+    """One frame cannot be accepted; `reason` is short and holds no data of the frame's size."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class KeyRefusedError(PeerError):
+    """The venue answered the upgrade with 401 or 403: this key will not become right by itself."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        self.status = status
+        self.detail = detail
+        super().__init__(f"the venue refused the key (HTTP {status}): {detail}")
+
+
+class TransientError(RlflowError):
+    """Something outside failed in a way that passes; the caller backs off and tries again."""
+
+
+class FeedLostError(TransientError):
+    """A connection to the venue could not be made, or broke; `cause` goes into the capture and its gap rows."""
+
+    def __init__(self, cause: str, code: int | None = None) -> None:
+        self.cause = cause
+        self.code = code
+        super().__init__(cause)
+
+
+class DatabaseAwayError(TransientError):
+    """PostgreSQL cannot be reached, or broke off; whatever was not committed is still in the journal."""
+
+
+class StoreError(RlflowError):
+    """The database or the journal is not one that we may write to."""
+
+
+class OtherWriterError(StoreError):
+    """A capture's committed frame is not what we left: another process writes to the same store."""
+
+
+class CommandError(RlflowError):
+    """A command found or did something wrong; the message is one line, the exit code `code`."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        self.code = code
+        super().__init__(message)

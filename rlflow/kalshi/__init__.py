@@ -1,0 +1,1 @@
+"""The venue's protocol, both directions, without I/O: signatures, messages, commands, and the conversation about books."""
