@@ -1,0 +1,47 @@
+"""A real PostgreSQL for every test that wants one."""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from rlflow.data.embedded import EmbeddedPostgres
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The address of a server where databases may be made: the one in the environment, else an embedded one.
+
+    All test runs of a user share the embedded one, so that a run that was killed leaves nothing that the next one does
+    not find and clear away.
+    """
+    given = os.environ.get("RLFLOW_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    directory = Path(tempfile.gettempdir(), f"rlflow-tests-{os.geteuid()}")
+    directory.mkdir(mode=0o711, exist_ok=True)
+    server = EmbeddedPostgres.start(directory, durable=False)
+    try:
+        yield server.url("postgres")
+    finally:
+        server.release(delete=True)
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> Iterator[str]:
+    """The address of an empty database of this test's own, dropped afterwards with whoever is still connected."""
+    name = sql.Identifier(f"test_{uuid.uuid4().hex}")
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+    try:
+        yield urlsplit(postgres_url)._replace(path=f"/{name._obj[0]}").geturl()
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
