@@ -241,6 +241,11 @@ class Rows:
         """How many table rows there are."""
         return sum(len(getattr(self, name)) for name in ROW_LISTS)
 
+    def copy(self) -> "Rows":
+        """Return rows of the same content whose lists may grow without changing these."""
+        lists = {name: list(getattr(self, name)) for name in ROW_LISTS}
+        return attrs.evolve(self, counts=msgspec.structs.replace(self.counts), **lists)
+
     def absorb(self, later: "Rows") -> None:
         """Append the rows of the same capture that follow directly."""
         assert later.capture == self.capture

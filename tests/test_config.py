@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+
+from rlflow.config import SIMULATED_TICKERS, Settings, mask_url, unknown_names
+from rlflow.errors import SettingsError
+
+KEY = {"KALSHI_API_KEY_ID": "id", "KALSHI_PRIVATE_KEY_PATH": "key.pem", "RL_MARKET_TICKER": "KXA"}
+
+
+def problems(**environ: str) -> dict[str, str]:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ(environ)
+    return {problem.name: problem.message for problem in caught.value.problems}
+
+
+def test_nothing_set_is_the_simulated_exchange() -> None:
+    settings = Settings.from_environ({})
+    assert settings.is_simulated
+    assert settings.environment == "sim"
+    assert settings.tickers == SIMULATED_TICKERS
+    assert (settings.batch_size, settings.flush_interval_s, settings.sample_rate) == (100, 1.0, 1)
+    assert (settings.host, settings.port) == ("127.0.0.1", 8001)
+
+
+def test_an_empty_variable_counts_as_absent() -> None:
+    assert Settings.from_environ({"KALSHI_API_KEY_ID": " ", "RL_PORT": ""}) == Settings.from_environ({})
+
+
+@pytest.mark.parametrize("missing", sorted(KEY))
+def test_half_a_configuration_names_what_is_missing(missing: str) -> None:
+    assert set(problems(**{name: value for name, value in KEY.items() if name != missing})) == {missing} or (
+        missing == "RL_MARKET_TICKER"
+    )
+    assert missing in problems(**{name: value for name, value in KEY.items() if name != missing})
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    found = problems(
+        RL_ORDERBOOK_BATCH_SIZE="0",
+        RL_ORDERBOOK_FLUSH_INTERVAL="soon",
+        RL_PORT="70000",
+        DATABASE_URL="mysql://x",
+        RL_MARKET_TICKER="A B",
+        RL_DB_SCHEMA="Bad-Name",
+        KALSHI_ENV="moon",
+        RL_HOST="0.0.0.0",
+        RL_SERIES_TICKER="KXBTC15M",
+    )
+    assert len(found) == 9
+    assert found["RL_PORT"] == "must be a whole number from 0 to 65535, not '70000'"
+    assert found["RL_ADMIN_TOKEN"] == "must be set when RL_HOST (0.0.0.0) is not loopback"
+
+
+@pytest.mark.parametrize(
+    ("extra", "environment"),
+    [
+        ({}, "prod"),
+        ({"KALSHI_ENV": "demo"}, "demo"),
+        ({"KALSHI_WS_URL": "wss://demo-api.kalshi.co/trade-api/ws/v2"}, "demo"),
+        ({"KALSHI_WS_URL": "ws://127.0.0.1:9000/trade-api/ws/v2"}, "sim"),
+        ({"KALSHI_WS_URL": "ws://127.0.0.1:9000/trade-api/ws/v2", "KALSHI_ENV": "replay"}, "replay"),
+        ({"KALSHI_WS_URL": "wss://kalshi.com.example.org/"}, "sim"),
+    ],
+)
+def test_the_environment_follows_the_address(extra: dict[str, str], environment: str) -> None:
+    assert Settings.from_environ(KEY | extra).environment == environment
+
+
+def test_tickers_are_a_list_without_repeats() -> None:
+    assert Settings.from_environ({"RL_MARKET_TICKER": "KXA, KXB-1.5,,KXA"}).tickers == ("KXA", "KXB-1.5")
+
+
+def test_secrets_are_shown_nowhere() -> None:
+    settings = Settings.from_environ(
+        KEY | {"DATABASE_URL": "postgresql://u:hunter2@db/x?password=hunter2", "RL_ADMIN_TOKEN": "hunter2"}
+    )
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in str(settings.public())
+    assert settings.public()["DATABASE_URL"] == "postgresql://u:***@db/x?***"
+    assert mask_url("postgresql://db/x") == "postgresql://db/x"
+
+
+def test_a_simulation_stays_apart_in_somebodys_database() -> None:
+    settings = Settings.from_environ({"DATABASE_URL": "postgresql://db/x"})
+    assert settings.schema_for("sim") == "rlflow_sim"
+    assert settings.schema_for("prod") == "public"
+    assert Settings.from_environ({"DATABASE_URL": "postgresql://db/x", "RL_DB_SCHEMA": "a"}).schema_for("sim") == "a"
+
+
+def test_a_misspelt_variable_is_noticed() -> None:
+    assert unknown_names({"RL_ORDERBOK_BATCH_SIZE": "1", "RL_PORT": "1", "PATH": "x"}) == ["RL_ORDERBOK_BATCH_SIZE"]
+
+
+def test_a_path_may_begin_with_the_home_directory() -> None:
+    assert Settings.from_environ({"RL_DATA_DIR": "~/x"}).data_dir == Path.home() / "x"
