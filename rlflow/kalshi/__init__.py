@@ -1,1 +1,6 @@
-"""The venue's protocol, both directions, without I/O: signatures, messages, commands, and the conversation about books."""
+"""The venue's protocol, both directions, without I/O.
+
+Signatures (`auth`), the venue's messages (`messages`, read by `decode`, older forms by `legacy`), our commands
+(`commands`), and the conversation that keeps every book subscribed and valid (`commander`, told by `notices`).
+Nothing here reads a clock, a socket or a random source: time and randomness are arguments.
+"""

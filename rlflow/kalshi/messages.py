@@ -1,27 +1,29 @@
 """The venue's messages as frozen structs, field by field as they are on the wire (protocol sections 3 to 5).
 
 Names and units are the venue's own: decimal strings for prices (dollars) and counts (contracts), `*_ms` in milliseconds
-since 1970 UTC. A field without a default must be there. Every field that the venue is known to send is declared, so that
-an undeclared one is news (`decode.Decoder` counts them).
+since 1970 UTC. A field without a default must be there. Every field that the venue is known to send is declared and any
+other one forbidden, so that an undeclared one is news: `decode.Decoder` counts it and reads the frame without it.
 """
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
+Int63: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What fits into PostgreSQL's BIGINT; the venue has no use for negative ones."""
 WireLevels: TypeAlias = tuple[tuple[str, str], ...]
 
 
-class _Frame(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
+class _Frame(msgspec.Struct, frozen=True, gc=False, tag_field="type", forbid_unknown_fields=True):
     """What every server frame may carry."""
 
 
-class SnapshotBody(msgspec.Struct, frozen=True, gc=False):
+class SnapshotBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A whole book. An absent side is empty."""
 
     market_ticker: str
     market_id: str = ""
-    clock: int | None = None
+    clock: Int63 | None = None
     yes_dollars_fp: WireLevels = ()
     no_dollars_fp: WireLevels = ()
 
@@ -29,14 +31,14 @@ class SnapshotBody(msgspec.Struct, frozen=True, gc=False):
 class OrderbookSnapshot(_Frame, frozen=True, gc=False, tag="orderbook_snapshot"):
     """The answer to a subscription or to `get_snapshot` (then with `id`); also sent unasked at a market's close."""
 
-    sid: int
-    seq: int
+    sid: Int63
+    seq: Int63
     msg: SnapshotBody
-    id: int | None = None
-    sending_ts_ms: int | None = None
+    id: Int63 | None = None
+    sending_ts_ms: Int63 | None = None
 
 
-class DeltaBody(msgspec.Struct, frozen=True, gc=False):
+class DeltaBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """One level's change."""
 
     market_ticker: str
@@ -44,23 +46,23 @@ class DeltaBody(msgspec.Struct, frozen=True, gc=False):
     delta_fp: str
     side: Literal["yes", "no"]
     market_id: str = ""
-    clock: int | None = None
-    ts_ms: int | None = None
-    ts: str | int | None = None
+    clock: Int63 | None = None
+    ts_ms: Int63 | None = None
+    ts: str | Int63 | None = None
     client_order_id: str | None = None
-    subaccount: int | None = None
+    subaccount: Int63 | None = None
 
 
 class OrderbookDelta(_Frame, frozen=True, gc=False, tag="orderbook_delta"):
     """One level's change, in the order of the venue's engine."""
 
-    sid: int
-    seq: int
+    sid: Int63
+    seq: Int63
     msg: DeltaBody
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Int63 | None = None
 
 
-class TradeBody(msgspec.Struct, frozen=True, gc=False):
+class TradeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """One trade."""
 
     trade_id: str
@@ -72,66 +74,76 @@ class TradeBody(msgspec.Struct, frozen=True, gc=False):
     no_price_dollars: str | None = None
     taker_book_side: str | None = None
     is_block_trade: bool = False
-    ts_ms: int | None = None
-    ts: int | str | None = None
+    ts_ms: Int63 | None = None
+    ts: Int63 | str | None = None
     market_id: str = ""
 
 
 class Trade(_Frame, frozen=True, gc=False, tag="trade"):
     """A trade between two others, or a block trade."""
 
-    sid: int
-    seq: int
+    sid: Int63
+    seq: Int63
     msg: TradeBody
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Int63 | None = None
 
 
-class SubscribedBody(msgspec.Struct, frozen=True):
+class SubscribedBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The channel and the id it got."""
 
     channel: str
-    sid: int
+    sid: Int63
 
 
 class Subscribed(_Frame, frozen=True, tag="subscribed"):
     """One channel is subscribed; carries no seq."""
 
     msg: SubscribedBody
-    id: int | None = None
-    sid: int | None = None
-    seq: int | None = None
-    sending_ts_ms: int | None = None
+    id: Int63 | None = None
+    sid: Int63 | None = None
+    seq: Int63 | None = None
+    sending_ts_ms: Int63 | None = None
+
+
+class OkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The full resulting set of markets; absent with `skip_ticker_ack`."""
+
+    market_tickers: tuple[str, ...] | None = None
+    market_ids: tuple[str, ...] | None = None
 
 
 class Ok(_Frame, frozen=True, tag="ok"):
-    """A command was carried out. `msg` is the full set of markets, or a list of subscriptions, or absent."""
+    """A command was carried out; to `list_subscriptions`, `msg` is the list of them."""
 
-    id: int | None = None
-    sid: int | None = None
-    seq: int | None = None
-    msg: Any = None
-    sending_ts_ms: int | None = None
+    id: Int63 | None = None
+    sid: Int63 | None = None
+    seq: Int63 | None = None
+    msg: OkBody | tuple[SubscribedBody, ...] | None = None
+    sending_ts_ms: Int63 | None = None
 
     def market_tickers(self) -> tuple[str, ...] | None:
         """Return the full resulting set of markets, None where the answer does not say."""
-        tickers = self.msg.get("market_tickers") if isinstance(self.msg, dict) else None
-        return None if tickers is None else tuple(tickers)
+        return self.msg.market_tickers if isinstance(self.msg, OkBody) else None
+
+    def subscriptions(self) -> tuple[SubscribedBody, ...] | None:
+        """Return what `list_subscriptions` asked for, None where this answers something else."""
+        return self.msg if isinstance(self.msg, tuple) else None
 
 
 class Unsubscribed(_Frame, frozen=True, tag="unsubscribed"):
     """A subscription ended; its sid is never used again."""
 
-    sid: int
-    id: int | None = None
-    seq: int | None = None
+    sid: Int63
+    id: Int63 | None = None
+    seq: Int63 | None = None
     msg: Any = None
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Int63 | None = None
 
 
-class ErrorBody(msgspec.Struct, frozen=True):
+class ErrorBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The code of protocol 3.5 and a text."""
 
-    code: int
+    code: Int63
     msg: str = ""
     market_ticker: str | None = None
     market_tickers: tuple[str, ...] | None = None
@@ -141,19 +153,19 @@ class Error(_Frame, frozen=True, tag="error"):
     """A command failed, or a subscription (then with `sid`; codes 10 and 25 end it)."""
 
     msg: ErrorBody
-    id: int | None = None
-    sid: int | None = None
-    seq: int | None = None
-    sending_ts_ms: int | None = None
+    id: Int63 | None = None
+    sid: Int63 | None = None
+    seq: Int63 | None = None
+    sending_ts_ms: Int63 | None = None
 
 
 class Other(msgspec.Struct, frozen=True):
     """A frame of a type that is not stored: only its envelope, since it may take a `seq`."""
 
     type: str
-    id: int | None = None
-    sid: int | None = None
-    seq: int | None = None
+    id: Int63 | None = None
+    sid: Int63 | None = None
+    seq: Int63 | None = None
 
 
 Control: TypeAlias = Subscribed | Ok | Unsubscribed | Error
