@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import attrs
 
@@ -55,6 +56,17 @@ class KeyRefusedError(PeerError):
         super().__init__(f"the venue refused the key (HTTP {status}): {detail}")
 
 
+class RecordingError(RlflowError):
+    """A recorded file is not whole; `line` counts from 1, and is 0 where the damage cannot be placed."""
+
+    def __init__(self, path: Path, line: int, reason: str) -> None:
+        self.path = path
+        self.line = line
+        self.reason = reason
+        where = f", line {line}" if line else ""
+        super().__init__(f"{path}{where}: {reason}")
+
+
 class TransientError(RlflowError):
     """Something outside failed in a way that passes; the caller backs off and tries again."""
 
@@ -72,8 +84,22 @@ class DatabaseAwayError(TransientError):
     """PostgreSQL cannot be reached, or broke off; whatever was not committed is still in the journal."""
 
 
+class JournalFullError(TransientError):
+    """The journal takes no more for now: its budget is used up or the disk is nearly full. Nothing was written."""
+
+
 class StoreError(RlflowError):
     """The database or the journal is not one that we may write to."""
+
+
+class CorruptJournalError(StoreError):
+    """Journal positions [start, end) cannot be read; what was whole before them has been given out, `end` reads on."""
+
+    def __init__(self, path: str, start: int, end: int) -> None:
+        self.path = path
+        self.start = start
+        self.end = end
+        super().__init__(f"{path} is damaged: {end - start} bytes from journal position {start} are lost")
 
 
 class OtherWriterError(StoreError):
