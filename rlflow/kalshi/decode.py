@@ -16,7 +16,17 @@ import msgspec
 
 from rlflow.errors import FrameRejectedError
 from rlflow.kalshi import legacy as older
-from rlflow.kalshi.messages import Known, Message, Ok, OrderbookDelta, OrderbookSnapshot, Other, Subscribed, Trade
+from rlflow.kalshi.messages import (
+    Known,
+    Message,
+    Ok,
+    OrderbookDelta,
+    OrderbookSnapshot,
+    Other,
+    SnapshotBody,
+    Subscribed,
+    Trade,
+)
 
 MAX_TEXT: Final = 200
 """Characters in a ticker, trade id or channel; real tickers stay below 60."""
@@ -84,11 +94,11 @@ class Decoder:
         return message
 
     def _note_new_fields(self, frame: bytes, kind: str) -> None:
-        """Count the fields that are not declared; after enough frames, do not look for them first any more."""
-        content = msgspec.json.decode(frame)
-        body = content.get("msg")
-        own, inner = self._names[kind]
-        for name in content.keys() - own | (body.keys() - inner if isinstance(body, dict) else set()):
+        """Count the fields that are not declared; after enough frames, do not look for them first any more.
+
+        Decides nothing about the frame: what is accepted must not depend on how many were looked at before.
+        """
+        for name in _new_names(frame, *self._names[kind]):
             _count(self.unknown_fields, f"{kind}.{name}")
         self._looks_left -= 1
         if self._looks_left == 0:
@@ -127,6 +137,17 @@ def _reason(error: Exception) -> str:
     return ascii(str(error) or type(error).__name__)[1:-1][:MAX_TEXT]
 
 
+def _new_names(frame: bytes, own: frozenset[str], inner: frozenset[str]) -> Iterable[str]:
+    """Return the names in a frame, and in its `msg`, which are not among these."""
+    try:
+        content = msgspec.json.decode(frame)
+    except _UNREADABLE:  # texts in undeclared fields may be damaged; those are not looked into by the readers
+        return ("(unreadable)",)
+    body = content.get("msg")
+    names: set[str] = content.keys() - own | (body.keys() - inner if isinstance(body, dict) else set())
+    return names
+
+
 def _count(counter: "Counter[str]", name: str) -> None:
     """Count a name that the peer chose, within bounds."""
     key = ascii(name[:MAX_TEXT])[1:-1]
@@ -156,10 +177,22 @@ def _tolerant_reader(family: tuple[type[msgspec.Struct], ...]) -> Callable[[byte
     decode = msgspec.json.Decoder(_union(strict_of)).decode
 
     def read(frame: bytes) -> Any:
-        message = decode(frame)
-        return msgspec.convert(message, strict_of[type(message)], from_attributes=True)
+        loose = decode(frame)
+        message = msgspec.convert(loose, strict_of[type(loose)], from_attributes=True)
+        if type(message) is OrderbookSnapshot and not (message.msg.yes_dollars_fp or message.msg.no_dollars_fp):
+            _refuse_unread_levels(frame)
+        return message
 
     return read
+
+
+def _refuse_unread_levels(frame: bytes) -> None:
+    """Refuse a snapshot that seems empty only because its levels have another name; ValueError."""
+    body = msgspec.json.decode(frame)["msg"]
+    declared = _names(SnapshotBody)
+    lists = [name for name, value in body.items() if isinstance(value, list) and value and name not in declared]
+    if lists:
+        raise ValueError(f"no levels where they are expected, but a list in {lists[0]!r}")
 
 
 @functools.cache
