@@ -5,7 +5,6 @@ thread, fsynced by any thread. Positions are bytes of records since the journal'
 so that each batch begins where the one before it ends.
 """
 
-import errno
 import os
 import threading
 import time
@@ -23,16 +22,13 @@ from rlflow.data.journal_format import SegmentHeader, encode_header, encode_reco
 from rlflow.data.journal_recovery import Recovered, note_record, recover
 from rlflow.data.journal_segment import (
     Segment,
-    create_segment,
     read_header,
     read_segment,
-    write_whole,
 )
-from rlflow.data.raw import RawStore, sync_directory
+from rlflow.data.journal_writer import SegmentWriter
+from rlflow.data.raw import RawStore
 from rlflow.errors import JournalFullError, StoreError
 from rlflow.session.records import Batch
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -43,6 +39,8 @@ class JournalStatistics:
 
     oldest: int
     end: int
+    synced: int
+    """Position up to which a power cut costs nothing."""
     max_bytes: int
     segments: int
     appended_batches: int
@@ -71,8 +69,8 @@ class Journal:
     Which thread may do what:
 
     * the loop thread: `append`, `open_captures`;
-    * one other thread at a time: `retire`, `bind`; one at a time: `sync`;
-    * any thread: `read` (own descriptors, never past `end`), `oldest`, `end`, `statistics`;
+    * one other thread at a time: `retire`, `bind`;
+    * any thread: `sync`, `read` (own descriptors, never past `end`), `oldest`, `end`, `statistics`;
     * `close` when nobody else uses it any more.
     """
 
@@ -98,18 +96,14 @@ class Journal:
         self._open_captures = dict(recovered.open_captures)
         self._segments = list(recovered.segments)
         self._end = recovered.end
-        # Held for a few instructions, never during input or output: the loop waits for it when it starts a segment.
+        self._synced = 0
+        # Held for a few instructions, never during input or output: the loop waits for it when it begins a segment.
         self._lock = threading.Lock()
-        self._sync_lock = threading.Lock()
-        self._rolled: list[int] = []
         self._appended_batches = self._appended_frames = self._refused_batches = 0
         self._is_full = False
-        self._fd = -1
-        if not self._segments or recovered.is_damaged:
-            self._roll()
-        else:
-            self._fd = os.open(self._segments[-1].path, os.O_RDWR)
-        self._active = self._segments[-1]
+        self._writer = SegmentWriter(directory, recovered.growing)
+        if recovered.growing is None:
+            self._begin_segment()
         self._oldest = self._segments[0].base
 
     @classmethod
@@ -143,7 +137,7 @@ class Journal:
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
-        return cls(
+        journal = cls(
             directory,
             recover(directory),
             max_bytes=max_bytes,
@@ -152,6 +146,8 @@ class Journal:
             raw=raw,
             wall_ns=wall_ns,
         )
+        journal.sync()
+        return journal
 
     @property
     def oldest(self) -> int:
@@ -180,18 +176,20 @@ class Journal:
         being written, if the budget is used up or the disk is nearly full; any other OSError as it is.
         """
         record = encode_record(batch, self._end)
-        self._admit(len(record))
-        if self._end - self._active.base >= self._segment_bytes:
-            self._roll()
-        start = self._end
-        self._write(record, self._active.place(start))
+        try:
+            self._write(record)
+        except JournalFullError:
+            self._refused_batches += 1
+            self._is_full = True
+            raise
+        start, end = self._end, self._end + len(record)
         # Readers in other threads go as far as this says, so it comes after the write.
-        self._end = start + len(record)
+        self._end = end
         note_record(self._open_captures, batch.kind, batch.capture, batch.last_frame_no)
         self._appended_batches += 1
         self._appended_frames += len(batch.frames)
         self._is_full = False
-        return attrs.evolve(batch, start=start, end=self._end)
+        return _placed(batch, start, end)
 
     def read(self, start: int, stop: int) -> Iterator[Batch]:
         """Return the batches of positions [start, stop), both on batch boundaries, but never beyond `end`.
@@ -209,16 +207,10 @@ class Journal:
 
     def sync(self) -> int:
         """Make everything durable that was appended before the call; return the position up to which it is."""
-        with self._sync_lock:
-            with self._lock:
-                end, rolled, fd = self._end, self._rolled, self._fd
-                self._rolled = []
-            for old in rolled:
-                os.fsync(old)
-                os.close(old)
-            os.fsync(fd)
-            sync_directory(self._directory)
-            return end
+        end = self._end
+        self._writer.sync()
+        self._synced = end
+        return end
 
     def retire(self, upto: int) -> int:
         """Put away the segments that end at `upto` or before, but for the last of them; return how many.
@@ -249,16 +241,14 @@ class Journal:
 
     def close(self) -> None:
         """Make everything durable and close the files."""
-        if self._fd >= 0:
-            self.sync()
-            os.close(self._fd)
-            self._fd = -1
+        self._writer.close()
 
     def statistics(self) -> JournalStatistics:
         """Return how the journal stands."""
         return JournalStatistics(
             oldest=self._oldest,
             end=self._end,
+            synced=self._synced,
             max_bytes=self._max_bytes,
             segments=len(self._segments),
             appended_batches=self._appended_batches,
@@ -270,49 +260,31 @@ class Journal:
             is_damaged=self._recovered.is_damaged,
         )
 
-    def _admit(self, size: int) -> None:
-        used = self._end + size - self._oldest
+    def _write(self, record: bytes) -> None:
+        used = self._end + len(record) - self._oldest
         if used > self._max_bytes:
-            raise self._refusal(f"{used} bytes would exceed its budget of {self._max_bytes}")
-        if not self._disk.has_room(size):
-            raise self._refusal(f"the disk has only {self._disk.free} bytes left")
+            raise JournalFullError(
+                f"the journal takes no more: {used} bytes would exceed its budget of {self._max_bytes}"
+            )
+        if not self._disk.has_room(len(record)):
+            raise JournalFullError(f"the journal takes no more: the disk has only {self._disk.free} bytes left")
+        if self._end - self._writer.segment.base >= self._segment_bytes:
+            self._begin_segment()
+        self._writer.write(record, self._end)
 
-    def _refusal(self, reason: str) -> JournalFullError:
-        self._refused_batches += 1
-        self._is_full = True
-        return JournalFullError(f"the journal takes no more: {reason}")
-
-    def _write(self, record: bytes, place: int) -> None:
-        try:
-            # Not appending but at a place: what a write that failed halfway has left is overwritten by the next.
-            write_whole(self._fd, record, place)
-        except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise
-            raise self._refusal(str(error)) from error
-
-    def _roll(self) -> None:
+    def _begin_segment(self) -> None:
         created_ns = max(self._wall_ns(), self._segments[-1].created_ns + 1 if self._segments else 0)
         header = SegmentHeader(self._end, created_ns, self._open_captures, self._store_id)
-        try:
-            segment, fd = create_segment(self._directory, header)
-        except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise
-            raise self._refusal(str(error)) from error
+        segment = self._writer.begin(header)
         with self._lock:
-            if self._fd >= 0:
-                self._rolled.append(self._fd)
             self._segments.append(segment)
-            self._active, self._fd = segment, fd
 
     def _put_away(self, segment: Segment) -> None:
         if self._raw is not None:
             try:
                 self._raw.keep(segment.path, created_ns=segment.created_ns, base=segment.base)
             except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    raise
+                # Rows are committed; a copy of their raw form is worth less than going on.
                 _log.warning("raw segment not kept", segment=segment.path.name, reason=str(error))
         with self._lock:
             self._segments.remove(segment)
@@ -322,9 +294,8 @@ class Journal:
     def _tidy(self, raw: RawStore, *, has_retired: bool) -> None:
         if has_retired:
             raw.prune(self._wall_ns())
-        if self._disk.is_low:
-            # What is committed must not keep out what is not.
-            shed = raw.shed(self._disk.has_enough)
+        # What is committed must not keep out what is not.
+        if self._disk.is_low and (shed := raw.shed(self._disk.has_enough)):
             _log.warning("raw segments deleted for want of room", segments=shed)
 
     def _bind_segment(self, path: Path) -> None:
@@ -336,6 +307,20 @@ class Journal:
             file.write(bound)
             file.flush()
             os.fsync(file.fileno())
+
+
+# What attrs.evolve(batch, start=start, end=end) does, in half of the time (1.7 instead of 3.8 us).
+def _placed(batch: Batch, start: int, end: int) -> Batch:
+    return Batch(
+        batch.kind,
+        batch.capture,
+        batch.first_frame_no,
+        batch.received_ns,
+        batch.frames,
+        start,
+        end,
+        batch.arrived_ns,
+    )
 
 
 def _read(segments: Sequence[Segment], start: int, stop: int) -> Iterator[Batch]:

@@ -136,8 +136,8 @@ def read_batch(buffer: bytes, at: int, head: RecordHead) -> Batch:
     return Batch(head.kind, head.capture, head.first_frame_no, head.received_ns, frames, head.offset, head.end)
 
 
-def find_record(buffer: bytes, at: int, offset: int) -> int:
-    """Return where the next whole record begins, `at` or later; -1 if there is none.
+def find_record(buffer: bytes, at: int, offset: int) -> RecordHead | None:
+    """Return the next whole record that begins at `at` or later, None if there is none.
 
     `offset` is the journal position that `at` stands for.
     """
@@ -145,9 +145,9 @@ def find_record(buffer: bytes, at: int, offset: int) -> int:
     while here >= 0:
         head = read_head(buffer, here)
         if head is not None and head.offset == offset + here - at:
-            return here
+            return head
         here = buffer.find(RECORD_MARKER, here + 1)
-    return -1
+    return None
 
 
 def whole_records(buffer: bytes, at: int, offset: int) -> Iterator[tuple[int, RecordHead]]:
@@ -155,11 +155,10 @@ def whole_records(buffer: bytes, at: int, offset: int) -> Iterator[tuple[int, Re
 
     `offset` is the journal position that `at` stands for.
     """
-    while (here := find_record(buffer, at, offset)) >= 0:
-        head = read_head(buffer, here)
-        assert head is not None
-        yield here, head
-        at, offset = here + head.length, head.end
+    place = at - offset
+    while (head := find_record(buffer, place + offset, offset)) is not None:
+        yield place + head.offset, head
+        offset = head.end
 
 
 def encode_header(header: SegmentHeader) -> bytes:

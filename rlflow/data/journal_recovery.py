@@ -30,6 +30,8 @@ class Recovered:
     """What a torn write had left behind the last whole record."""
     is_damaged: bool = False
     """Whether the last segment has something before its last whole record that is not one."""
+    growing: Segment | None = None
+    """The segment that can go on growing; None: a new one is to be begun at `end`."""
 
 
 @attrs.frozen
@@ -72,7 +74,8 @@ def _with_last(older: Sequence[Segment], path: Path, store_id: str) -> Recovered
     if torn:
         os.truncate(path, segment.place(scan.end))
         _log.warning("journal tail truncated", segment=path.name, position=scan.end, torn_bytes=torn)
-    return Recovered((*older, segment), scan.end, captures, store_id, torn, scan.is_damaged)
+    growing = None if scan.is_damaged else segment
+    return Recovered((*older, segment), scan.end, captures, store_id, torn, scan.is_damaged, growing)
 
 
 # Reads all records of a segment, keeping `captures` up to date; None if it holds neither a header nor a record.

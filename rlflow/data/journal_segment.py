@@ -80,6 +80,15 @@ def write_whole(fd: int, data: bytes, place: int) -> None:
         raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes could be written")
 
 
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def read_header(path: Path) -> tuple[SegmentHeader | None, int]:
     """Return a segment's header, None if it is damaged, and its size."""
     with path.open("rb") as file:
@@ -135,5 +144,5 @@ def _window(fd: int, place: int, limit: int) -> bytes:
 
 def _damage(fd: int, segment: Segment, position: int, stop: int) -> CorruptJournalError:
     rest = os.pread(fd, stop - position, segment.place(position))
-    here = find_record(rest, 1, position + 1)
-    return CorruptJournalError(segment.path.name, position, stop if here < 0 else position + here)
+    after = find_record(rest, 1, position + 1)
+    return CorruptJournalError(segment.path.name, position, stop if after is None else after.offset)

@@ -11,6 +11,7 @@ import structlog
 import zstandard
 
 from rlflow.data.journal_format import decode_header, find_header_size, header_length, read_batch, whole_records
+from rlflow.data.journal_segment import sync_directory
 from rlflow.errors import CorruptJournalError
 from rlflow.session.records import Batch
 
@@ -113,15 +114,6 @@ def segment_batches(path: Path, capture: UUID | None = None) -> Iterator[Batch]:
         expected = head.end
         if capture is None or head.capture == capture:
             yield attrs.evolve(read_batch(data, at, head), start=-1, end=-1)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _compress(source: Path, target: Path) -> None:
