@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from uuid import UUID
@@ -281,22 +282,20 @@ class Journal:
 
     def _put_away(self, segment: Segment) -> None:
         if self._raw is not None:
-            try:
-                self._raw.keep(segment.path, created_ns=segment.created_ns, base=segment.base)
-            except OSError as error:
-                # Rows are committed; a copy of their raw form is worth less than going on.
-                _log.warning("raw segment not kept", segment=segment.path.name, reason=str(error))
+            with _lenient("keep"):
+                self._raw.keep(segment)
         with self._lock:
             self._segments.remove(segment)
             self._oldest = self._segments[0].base
         segment.path.unlink()
 
     def _tidy(self, raw: RawStore, *, has_retired: bool) -> None:
-        if has_retired:
-            raw.prune(self._wall_ns())
-        # What is committed must not keep out what is not.
-        if self._disk.is_low and (shed := raw.shed(self._disk.has_enough)):
-            _log.warning("raw segments deleted for want of room", segments=shed)
+        with _lenient("tidy"):
+            if has_retired:
+                raw.prune(self._wall_ns())
+            # What is committed must not keep out what is not.
+            if self._disk.is_low and (shed := raw.shed(self._disk.has_enough)):
+                _log.warning("raw segments deleted for want of room", segments=shed)
 
     def _bind_segment(self, path: Path) -> None:
         header, size = read_header(path)
@@ -307,6 +306,15 @@ class Journal:
             file.write(bound)
             file.flush()
             os.fsync(file.fileno())
+
+
+# What is kept raw has been committed as rows. A copy of it is worth less than going on without.
+@contextmanager
+def _lenient(task: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        _log.warning("raw store failed", task=task, reason=str(error))
 
 
 # What attrs.evolve(batch, start=start, end=end) does, in half of the time (1.7 instead of 3.8 us).

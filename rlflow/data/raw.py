@@ -11,7 +11,7 @@ import structlog
 import zstandard
 
 from rlflow.data.journal_format import decode_header, find_header_size, header_length, read_batch, whole_records
-from rlflow.data.journal_segment import sync_directory
+from rlflow.data.journal_segment import Segment, sync_directory
 from rlflow.errors import CorruptJournalError
 from rlflow.session.records import Batch
 
@@ -49,16 +49,15 @@ class RawStore:
         for unfinished in directory.glob(f"*{_UNFINISHED}"):
             unfinished.unlink()
 
-    def keep(self, segment: Path, *, created_ns: int, base: int) -> Path:
+    def keep(self, segment: Segment) -> Path:
         """Store a compressed copy of a segment durably and return its path; keeping it again replaces it."""
-        target = self.directory / f"{created_ns:020d}-{base:020d}.journal.zst"
+        target = self.directory / f"{segment.created_ns:020d}-{segment.base:020d}.journal.zst"
         unfinished = target.with_name(target.name + _UNFINISHED)
         try:
-            _compress(segment, unfinished)
-        except OSError:
+            _compress(segment.path, unfinished)
+            unfinished.replace(target)
+        finally:
             unfinished.unlink(missing_ok=True)
-            raise
-        unfinished.replace(target)
         sync_directory(self.directory)
         return target
 
@@ -129,7 +128,7 @@ def _compress(source: Path, target: Path) -> None:
 
 def _decompress(path: Path) -> bytes:
     try:
-        with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as reader:
-            return reader.read()
+        # At once and not as a stream, which would take a cut file for a whole one.
+        return zstandard.ZstdDecompressor().decompress(path.read_bytes())
     except zstandard.ZstdError as error:
         raise CorruptJournalError(path.name, 0, path.stat().st_size) from error
