@@ -3,18 +3,19 @@
 Plain structs without behaviour, made in the hot path and consumed by the writer thread.
 """
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import attrs
 import msgspec
 
+from rlflow import orderbook
 from rlflow.session.records import Closed, Opened
 from rlflow.units import Count, Nanos, Price, Side
 
 Action: TypeAlias = Literal["add", "reduce", "remove"]
 Origin: TypeAlias = Literal["venue", "checkpoint"]
-Levels: TypeAlias = tuple[tuple[Price, Count], ...]
+Levels: TypeAlias = orderbook.Levels
 """Bids of one side, best (highest price) first."""
 
 
@@ -152,6 +153,9 @@ class SidState(msgspec.Struct, frozen=True):
     is_dead: bool
     tickers: tuple[str, ...]
     """Every market of the sid, whether its book is valid or not."""
+    last_frame_no: int = 0
+    """The last frame that was accepted; a gap of the sid begins behind it."""
+    last_received_ns: Nanos = 0
 
 
 class CrossedState(msgspec.Struct, frozen=True):
@@ -160,6 +164,8 @@ class CrossedState(msgspec.Struct, frozen=True):
     ticker: str
     group: int | None
     since_ns: Nanos
+    since_frame: int = 0
+    """The frame that crossed it."""
 
 
 class InvalidState(msgspec.Struct, frozen=True):
@@ -169,6 +175,17 @@ class InvalidState(msgspec.Struct, frozen=True):
     cause: str
 
 
+class RemovedState(msgspec.Struct, frozen=True):
+    """What was taken out of its subscription: if it comes back, what happened meanwhile is a gap."""
+
+    channel: str
+    ticker: str | None
+    """None: the whole channel, where it has no books."""
+    frame_no: int
+    """The frame that said so."""
+    received_ns: Nanos
+
+
 class ResumeState(msgspec.Struct, frozen=True):
     """With the books at the committed frame, all that `Session` needs to go on as if it had never stopped."""
 
@@ -176,6 +193,8 @@ class ResumeState(msgspec.Struct, frozen=True):
     crossed: tuple[CrossedState, ...] = ()
     invalid: tuple[InvalidState, ...] = ()
     last_received_ns: Nanos = 0
+    """0: nothing is known about the capture."""
+    removed: tuple[RemovedState, ...] = ()
 
 
 class ResumeBook(msgspec.Struct, frozen=True):
@@ -236,6 +255,8 @@ class Rows:
     start: int = -1
     """The journal range the rows were made from; -1: it was not in the journal."""
     end: int = -1
+    first_received_ns: Nanos = attrs.Factory(lambda self: self.received_ns, takes_self=True)
+    """Receive time of the first frame."""
 
     def __len__(self) -> int:
         """How many table rows there are."""
@@ -243,7 +264,7 @@ class Rows:
 
     def copy(self) -> "Rows":
         """Return rows of the same content whose lists may grow without changing these."""
-        lists = {name: list(getattr(self, name)) for name in ROW_LISTS}
+        lists: dict[str, Any] = {name: list(getattr(self, name)) for name in ROW_LISTS}
         return attrs.evolve(self, counts=msgspec.structs.replace(self.counts), **lists)
 
     def absorb(self, later: "Rows") -> None:

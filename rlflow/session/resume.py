@@ -1,0 +1,56 @@
+"""What another process needs to go on with a capture, and how it goes on."""
+
+from rlflow.orderbook import Book
+from rlflow.session.markets import Markets
+from rlflow.session.rows import InvalidState, ResumeBook, ResumeState
+from rlflow.session.sequence import Subscription
+from rlflow.session.subscriptions import Subscriptions
+from rlflow.session.tracked import TrackedBook
+from rlflow.units import Nanos
+
+UNRESUMED = "resumed without the book"
+
+
+def state_of(subscriptions: Subscriptions, markets: Markets, last_received_ns: Nanos) -> ResumeState:
+    """Return all that going on needs besides the valid books; O(subscriptions + invalid books)."""
+    return ResumeState(
+        sids=tuple([subscription.state() for subscription in subscriptions.by_sid.values()]),
+        crossed=tuple([tracked.crossing for tracked in markets.crossed.values() if tracked.crossing is not None]),
+        invalid=tuple([InvalidState(ticker, tracked.cause or "") for ticker, tracked in markets.invalid.items()]),
+        last_received_ns=last_received_ns,
+        removed=tuple(markets.removed.values()),
+    )
+
+
+def restore(
+    state: ResumeState, books: tuple[ResumeBook, ...], subscriptions: Subscriptions, markets: Markets
+) -> list[TrackedBook]:
+    """Bring back subscriptions and markets as they were; return those whose book ought to be valid but is not there."""
+    for sid_state in state.sids:
+        subscription = subscriptions.by_sid[sid_state.sid] = Subscription.from_state(sid_state)
+        for ticker in sid_state.tickers:
+            tracked = markets.tracked[ticker] = TrackedBook(ticker, subscription, UNRESUMED)
+            subscription.add(tracked)
+    for invalid in state.invalid:
+        tracked = markets.tracked.setdefault(invalid.ticker, TrackedBook(invalid.ticker, None, invalid.cause))
+        tracked.cause = invalid.cause
+        markets.invalid[invalid.ticker] = tracked
+    for book in books:
+        # A store that also returns books of markets which are invalid or gone is not believed.
+        if book.ticker in markets.tracked and book.ticker not in markets.invalid:
+            _fill(markets.tracked[book.ticker], book)
+    for crossing in state.crossed:
+        tracked = markets.tracked[crossing.ticker]
+        if tracked.is_valid:
+            tracked.crossing = crossing
+            markets.crossed[crossing.ticker] = tracked
+    markets.removed = {(removed.channel, removed.ticker): removed for removed in state.removed}
+    return [
+        book for book in markets.tracked.values() if not book.is_valid and book.market_ticker not in markets.invalid
+    ]
+
+
+def _fill(tracked: TrackedBook, book: ResumeBook) -> None:
+    tracked.stand_on(Book(book.yes_bids, book.no_bids), book.base_clock, book.snapshot_ns)
+    tracked.deltas_since = book.deltas_since
+    tracked.touch(book.last_frame_no, book.last_received_ns, book.last_seq, book.last_timestamp_ms)
