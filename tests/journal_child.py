@@ -1,4 +1,4 @@
-"""Appends to a journal until it is killed or full, saying on stdout what it may rely on.
+"""Appends to a journal until it is killed or full, and says on stdout what was acknowledged.
 
 Run as `python -m tests.journal_child DIRECTORY [FILE_SIZE_LIMIT]`.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import UUID
 
 from rlflow.data.journal import Journal
+from rlflow.data.raw import RawStore
 from rlflow.errors import JournalFullError
 from rlflow.session.records import Batch, Kind
 
@@ -23,13 +24,19 @@ def batch(number: int) -> Batch:
     return Batch(Kind.FRAMES, CAPTURE, number, number, (number.to_bytes(8, "little") * (1 + number % 5_000),))
 
 
+def open_raw(directory: Path) -> RawStore:
+    """Open the store of retired segments that parent and child share."""
+    return RawStore(directory / "raw", keep_days=1)
+
+
 def open_journal(directory: Path) -> Journal:
     """Open the journal that parent and child share."""
-    return Journal.open(directory, max_bytes=2**30, segment_bytes=2**20, min_free_bytes=0)
+    raw = open_raw(directory)
+    return Journal.open(directory / "journal", max_bytes=2**30, segment_bytes=2**18, min_free_bytes=0, raw=raw)
 
 
 def main(directory: str, limit: str = "") -> None:
-    """Append, and print each number after `append` has returned."""
+    """Append, print each number after `append` has returned, and retire what can be."""
     journal = open_journal(Path(directory))
     if limit:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -40,6 +47,8 @@ def main(directory: str, limit: str = "") -> None:
         except JournalFullError:
             break
         os.write(1, b"%d\n" % number)
+        if number % 20 == 0:
+            journal.retire(journal.end)
     os.write(1, b"full\n")
 
 

@@ -73,3 +73,9 @@ def test_a_release_counts_although_a_forked_child_has_the_descriptor(tmp_path: P
     assert holder(tmp_path) is None
     os.close(writing)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SettingsError, match=r"RL_DATA_DIR: .*data cannot be written to \(Not a directory\)"):
+        DirectoryLock.acquire(tmp_path / "file" / "data")

@@ -3,29 +3,27 @@
 One directory of segments (`journal_segment`), appended to by the loop thread only, read and retired by the writer
 thread, fsynced by any thread. Positions are bytes of records since the journal's first; segment headers do not count,
 so that each batch begins where the one before it ends.
+
+A plain file and not SQLite, by measurement: a batch of one frame costs 5 us and one of a hundred 30 us (up to 110 while
+the kernel writes back), in SQLite's WAL mode 12 and 170 us. Medians of `pytest tests/test_journal_speed.py
+--benchmark-enable`: frames of 272 bytes, Python 3.11, ext4, two shared cores.
 """
 
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
 import attrs
-import msgspec
 import structlog
 
 from rlflow.data.disk_guard import MEBIBYTE, DiskGuard
-from rlflow.data.journal_format import SegmentHeader, encode_header, encode_record
+from rlflow.data.journal_format import SegmentHeader, encode_record
 from rlflow.data.journal_recovery import Recovered, note_record, recover
-from rlflow.data.journal_segment import (
-    Segment,
-    read_header,
-    read_segment,
-)
+from rlflow.data.journal_segment import Segment, bind_segment, read_segments
 from rlflow.data.journal_writer import SegmentWriter
 from rlflow.data.raw import RawStore
 from rlflow.errors import JournalFullError, StoreError
@@ -204,7 +202,7 @@ class Journal:
             segments = tuple(self._segments)
         if start < segments[0].base:
             raise ValueError(f"journal position {start} has been retired; the oldest is {segments[0].base}")
-        return _read(segments, start, stop)
+        return read_segments(segments, start, stop)
 
     def sync(self) -> int:
         """Make everything durable that was appended before the call; return the position up to which it is."""
@@ -238,7 +236,7 @@ class Journal:
         # First for the segments to come, then in the last one; in whichever order the loop begins one meanwhile,
         # the newest or the one before it says it.
         self._store_id = store_id
-        self._bind_segment(self._segments[-1].path)
+        bind_segment(self._segments[-1].path, store_id)
 
     def close(self) -> None:
         """Make everything durable and close the files."""
@@ -297,16 +295,6 @@ class Journal:
             if self._disk.is_low and (shed := raw.shed(self._disk.has_enough)):
                 _log.warning("raw segments deleted for want of room", segments=shed)
 
-    def _bind_segment(self, path: Path) -> None:
-        header, size = read_header(path)
-        assert header is not None, "the active segment's header was written or checked by this process"
-        bound = encode_header(msgspec.structs.replace(header, store_id=self._store_id))
-        assert len(bound) == size
-        with path.open("r+b") as file:
-            file.write(bound)
-            file.flush()
-            os.fsync(file.fileno())
-
 
 # What is kept raw has been committed as rows. A copy of it is worth less than going on without.
 @contextmanager
@@ -329,11 +317,3 @@ def _placed(batch: Batch, start: int, end: int) -> Batch:
         end,
         batch.arrived_ns,
     )
-
-
-def _read(segments: Sequence[Segment], start: int, stop: int) -> Iterator[Batch]:
-    for segment, after in zip_longest(segments, segments[1:]):
-        limit = stop if after is None else min(after.base, stop)
-        if start < limit:
-            yield from read_segment(segment, start, limit)
-            start = limit

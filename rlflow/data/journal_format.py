@@ -89,6 +89,9 @@ class RecordHead(msgspec.Struct, frozen=True, gc=False):
         return self.offset + self.length
 
 
+_KINDS = {int(kind): kind for kind in Kind}
+
+
 # A UUID takes longer to make than all the rest of a small record, and few captures are interleaved.
 @lru_cache(maxsize=64)
 def _capture(raw: bytes) -> UUID:
@@ -120,11 +123,11 @@ def read_head(buffer: bytes, at: int) -> RecordHead | None:
     length = record_length(buffer, at)
     if not length or at + length > len(buffer):
         return None
-    with memoryview(buffer) as view, view[at + _CHECKED_FROM : at + length] as checked:
-        if zlib.crc32(checked) != int.from_bytes(buffer[at + 4 : at + 8], "little"):
-            return None
+    # Copying the record is cheaper than a view of it, most of them being small.
+    if zlib.crc32(buffer[at + _CHECKED_FROM : at + length]) != int.from_bytes(buffer[at + 4 : at + 8], "little"):
+        return None
     length, offset, kind, count, capture, first, received_ns = _FIELDS.unpack_from(buffer, at + _CHECKED_FROM)
-    return RecordHead(length, offset, Kind(kind), count, _capture(capture), first, received_ns)
+    return RecordHead(length, offset, _KINDS[kind], count, _capture(capture), first, received_ns)
 
 
 def read_batch(buffer: bytes, at: int, head: RecordHead) -> Batch:

@@ -3,10 +3,12 @@
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import attrs
+import msgspec
 import structlog
 
 from rlflow.data.journal_format import (
@@ -107,6 +109,27 @@ def load_segment(path: Path) -> Segment:
     size = find_header_size(path.read_bytes(), base_of(path))
     _log.warning("journal header damaged", segment=path.name, is_readable=size >= 0)
     return Segment(path, base_of(path), max(size, 0), path.stat().st_mtime_ns)
+
+
+def bind_segment(path: Path, store_id: str) -> None:
+    """Write the store's id into a segment's header, durably; the header must be whole."""
+    header, size = read_header(path)
+    assert header is not None, "the growing segment's header was written or checked by this process"
+    bound = encode_header(msgspec.structs.replace(header, store_id=store_id))
+    assert len(bound) == size
+    with path.open("r+b") as file:
+        file.write(bound)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_segments(segments: Sequence[Segment], start: int, stop: int) -> Iterator[Batch]:
+    """Yield the batches of journal positions [start, stop) from segments in their order, as `read_segment` does."""
+    for segment, after in zip_longest(segments, segments[1:]):
+        limit = stop if after is None else min(after.base, stop)
+        if start < limit:
+            yield from read_segment(segment, start, limit)
+            start = limit
 
 
 def read_segment(segment: Segment, start: int, stop: int) -> Iterator[Batch]:

@@ -27,10 +27,16 @@ class DirectoryLock:
 
     @classmethod
     def acquire(cls, directory: Path) -> "DirectoryLock":
-        """Take the directory, made with mode 0700 if need be; SettingsError naming the process that has it."""
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = directory / _NAME
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        """Take the directory, made with mode 0700 if need be.
+
+        Raises SettingsError, naming the process that has it, or why it cannot be written to.
+        """
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(directory / _NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            problem = f"{directory} cannot be written to ({error.strerror}); name another directory"
+            raise SettingsError([Problem("RL_DATA_DIR", problem)]) from error
         try:
             _lock(fd, directory)
             os.ftruncate(fd, 0)
