@@ -1,0 +1,138 @@
+"""How the books of one connection become valid, and what to do about those that do not."""
+
+from collections.abc import Iterable, Set
+from typing import Final
+
+from rlflow.errors import FeedLostError
+from rlflow.kalshi.snapshot_waits import SnapshotWaits, Stage
+
+SNAPSHOT_LIMIT_S: Final = 10.0
+"""Protocol 10, question 5: a market without a snapshot after so long has to be looked at."""
+MISSING_INTERVAL_S: Final = 60.0
+"""How often a market is asked for that was given up: rarely enough to cost nothing."""
+
+
+class BookRepair:
+    """Watches the books of the order book subscription and says which snapshots to ask for.
+
+    A book that waits for its snapshot goes through the stages of `snapshot_waits`. Where every market of the
+    subscription waits in vain, the subscription is made anew, and if that does not help, the connection is given up.
+    Where others are served, a market that never was is given up alone; one that was valid before is worth a new
+    subscription.
+    """
+
+    def __init__(self) -> None:
+        self._sid: int | None = None
+        self._waits = SnapshotWaits()
+        self._valid: dict[str, int] = {}
+        """The books that are valid, with the sid that made them so."""
+        self._proven: set[str] = set()
+        """The markets that had a valid book on the present subscription."""
+        self._lacked_all = False
+        """The present subscription was made because the one before gave no snapshot at all."""
+
+    # -- what happens to the subscription -----------------------------------------------------------------------------
+
+    def subscribed(self, sid: int, tickers: Set[str], now: float) -> None:
+        """Expect the snapshots of a new subscription, but those that came with it already."""
+        self._sid = sid
+        self._proven = {ticker for ticker, source in self._valid.items() if source == sid}
+        self._waits.clear()
+        self.expect(tickers - self._proven, now)
+
+    def unsubscribed(self) -> None:
+        """Expect nothing any more: the subscription is left or dead."""
+        self._sid = None
+        self._waits.clear()
+
+    def expect(self, tickers: Iterable[str], now: float) -> None:
+        """Expect snapshots of markets that were just subscribed."""
+        self._waits.begin(tickers, Stage.EXPECTED, SNAPSHOT_LIMIT_S, now)
+
+    def ask(self, tickers: Iterable[str], now: float) -> None:
+        """Expect snapshots of markets that are just being asked for."""
+        self._waits.begin(tickers, Stage.ASKED, SNAPSHOT_LIMIT_S, now)
+
+    def give_up(self, tickers: Iterable[str], now: float) -> None:
+        """Do not expect a snapshot of these, but ask for it now and then."""
+        self._waits.begin(tickers, Stage.MISSING, MISSING_INTERVAL_S, now)
+
+    def forget(self, tickers: Iterable[str]) -> None:
+        """Forget markets that are not followed any more."""
+        for ticker in tickers:
+            self._waits.forget(ticker)
+            self._valid.pop(ticker, None)
+            self._proven.discard(ticker)
+
+    # -- what happens to the books ------------------------------------------------------------------------------------
+
+    def became_valid(self, sid: int, ticker: str, now: float) -> None:
+        """Note that a snapshot made a book valid."""
+        self._valid[ticker] = sid
+        if sid == self._sid:
+            self._proven.add(ticker)
+            self._lacked_all = False
+            self._waits.arrived(ticker, now)
+
+    def snapshot_came(self, sid: int, ticker: str, now: float) -> None:
+        """Note a snapshot; for an invalid book it counts only once the book has become valid."""
+        if self._valid.get(ticker) == sid == self._sid:
+            self._waits.arrived(ticker, now)
+
+    def became_invalid(self, sid: int | None, tickers: Iterable[str]) -> list[str]:
+        """Note that books are not valid, whoever brought them (None) or only this sid's; return those to ask for now.
+
+        A market that waits for a snapshot already is not asked for again: the answer is on its way, or is missed later.
+        """
+        lost = []
+        for ticker in tickers:
+            if sid is None or self._valid.get(ticker) == sid:
+                self._valid.pop(ticker, None)
+            if ticker not in self._waits and ticker not in self._valid:
+                lost.append(ticker)
+        return lost if self._sid is not None and sid in (None, self._sid) else []
+
+    # -- what time demands --------------------------------------------------------------------------------------------
+
+    def take_due(self, now: float) -> list[str] | None:
+        """Return the markets to ask for now; None: the subscription is to be made anew.
+
+        `FeedLostError` if that was done for want of snapshots already, and brought none.
+        """
+        wanted: list[str] = []
+        for wait in self._waits.take_due(now):
+            lacking = [ticker for ticker in sorted(wait.tickers) if self._valid.get(ticker) != self._sid]
+            stage = self._stage_after(wait.stage, lacking) if lacking else wait.stage
+            if stage is None:
+                self._lacked_all = not self._proven
+                return None
+            self._waits.begin(lacking, stage, MISSING_INTERVAL_S if stage is Stage.MISSING else SNAPSHOT_LIMIT_S, now)
+            # One that is just being given up has been asked for often enough for now.
+            if stage is not Stage.MISSING or wait.stage is Stage.MISSING:
+                wanted += lacking
+        return wanted
+
+    def next_deadline(self) -> float | None:
+        """Return when `take_due` has something to say; None: never."""
+        return self._waits.next_deadline()
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """Markets that were given up for the time being."""
+        return self._waits.missing()
+
+    def _stage_after(self, stage: Stage, lacking: list[str]) -> Stage | None:
+        """Return what to wait for next, None for a new subscription."""
+        match stage:
+            case Stage.EXPECTED:
+                if self._lacked_all and not self._proven:
+                    raise FeedLostError(
+                        f"no snapshot of any of {len(lacking)} markets, not on a new subscription either"
+                    )
+                return Stage.ASKED
+            case Stage.ASKED:
+                return Stage.ASKED_AGAIN if self._proven else None
+            case Stage.ASKED_AGAIN:
+                return None if self._proven.intersection(lacking) else Stage.MISSING
+            case Stage.MISSING:
+                return Stage.MISSING

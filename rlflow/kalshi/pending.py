@@ -1,0 +1,140 @@
+"""Commands that were sent and not answered yet, and those that must wait before they are sent again."""
+
+import enum
+from typing import Final, assert_never
+
+import attrs
+
+from rlflow.errors import FeedLostError
+from rlflow.kalshi import commands
+from rlflow.kalshi.subscription import Phase, Subscription
+
+REPLY_LIMIT_S: Final = 10.0
+"""The venue answers in milliseconds, or with error 18 when it has timed out itself."""
+MAX_ATTEMPTS: Final = 3
+"""How often a command is sent before a connection on which it is not carried out is given up."""
+MAX_POSTPONEMENTS: Final = 6
+"""How often a command that comes too fast is sent again, each time after twice the pause: for a minute in all."""
+
+
+class Kind(enum.Enum):
+    """What is asked for; the value is the word used in messages for people."""
+
+    SUBSCRIBE = "subscribe"
+    UNSUBSCRIBE = "unsubscribe"
+    ADD = "add_markets"
+    DELETE = "delete_markets"
+    GET_SNAPSHOT = "get_snapshot"
+    LIST = "list_subscriptions"
+
+
+# The phase of its subscription in which a command has a purpose.
+_PURPOSE = {
+    Kind.SUBSCRIBE: Phase.SUBSCRIBING,
+    Kind.LIST: Phase.SUBSCRIBING,
+    Kind.UNSUBSCRIBE: Phase.LEAVING,
+    Kind.ADD: Phase.LIVE,
+    Kind.DELETE: Phase.LIVE,
+    Kind.GET_SNAPSHOT: Phase.LIVE,
+}
+
+
+@attrs.frozen
+class Command:
+    """One command, whatever id it is sent under."""
+
+    kind: Kind
+    channel: str
+    sid: int | None = None
+    tickers: tuple[str, ...] = ()
+    attempt: int = 1
+
+    def __str__(self) -> str:
+        """For people: what, of which channel, about how many markets."""
+        return f"{self.kind.value} of {len(self.tickers)} markets on {self.channel}"
+
+    def encode(self, command_id: int, *, use_yes_price: bool) -> bytes:
+        """Return the text frame."""
+        match self.kind:
+            case Kind.SUBSCRIBE:
+                return commands.subscribe(command_id, (self.channel,), self.tickers, use_yes_price=use_yes_price)
+            case Kind.LIST:
+                return commands.list_subscriptions(command_id)
+            case Kind.UNSUBSCRIBE:
+                return commands.unsubscribe(command_id, (self._sid(),))
+            case Kind.ADD:
+                return commands.add_markets(command_id, self._sid(), self.tickers)
+            case Kind.DELETE:
+                return commands.delete_markets(command_id, self._sid(), self.tickers)
+            case Kind.GET_SNAPSHOT:
+                return commands.get_snapshot(command_id, self._sid(), self.tickers)
+            case _:
+                assert_never(self.kind)
+
+    def matters_to(self, subscription: Subscription) -> bool:
+        """Return whether its answer still matters to its subscription, which may have moved on."""
+        return subscription.phase is _PURPOSE[self.kind] and subscription.sid == self.sid
+
+    def again(self) -> "Command":
+        """Return the next attempt."""
+        return attrs.evolve(self, attempt=self.attempt + 1)
+
+    def _sid(self) -> int:
+        assert self.sid is not None, "only subscribing and listing go without a sid"
+        return self.sid
+
+
+@attrs.define
+class Pending:
+    """The open commands of one connection. Ids count from 1, because 0 means none to the venue."""
+
+    use_yes_price: bool = False
+    _last_id: int = 0
+    _open: dict[int, tuple[Command, float]] = attrs.Factory(dict)
+    """With the time at which the answer is overdue."""
+    _postponed: list[tuple[Command, float]] = attrs.Factory(list)
+    """With the time at which it may be sent."""
+
+    def send(self, command: Command, now: float) -> bytes:
+        """Return the text frame that carries the command under a new id."""
+        self._last_id += 1
+        self._open[self._last_id] = (command, now + REPLY_LIMIT_S)
+        return command.encode(self._last_id, use_yes_price=self.use_yes_price)
+
+    def send_again(self, command: Command, now: float) -> bytes:
+        """Return the frame of the next attempt; `FeedLostError` if there were enough."""
+        if command.attempt >= MAX_ATTEMPTS:
+            raise FeedLostError(f"{command} was not carried out, asked for {MAX_ATTEMPTS} times")
+        return self.send(command.again(), now)
+
+    def postpone(self, command: Command, now: float) -> None:
+        """Keep a command that came too fast for the next attempt; `FeedLostError` if there were enough."""
+        if command.attempt > MAX_POSTPONEMENTS:
+            raise FeedLostError(f"{command} came too fast for the venue, and still does after a minute")
+        self._postponed.append((command.again(), now + 2.0 ** (command.attempt - 1)))
+
+    def take_answered(self, command_id: int | None) -> Command | None:
+        """Return the command that this answers, and forget it; None: it is none of the open ones."""
+        command, _ = self._open.pop(command_id or 0, (None, 0.0))
+        return command
+
+    def take_overdue(self, now: float) -> list[Command]:
+        """Return the commands whose answer did not come in time, and forget them."""
+        overdue = [command_id for command_id, (_, deadline) in self._open.items() if deadline <= now]
+        return [self._open.pop(command_id)[0] for command_id in overdue]
+
+    def take_postponed(self, now: float) -> list[Command]:
+        """Return the postponed commands whose time has come, and forget them."""
+        due = [command for command, until in self._postponed if until <= now]
+        self._postponed = [(command, until) for command, until in self._postponed if until > now]
+        return due
+
+    def forget(self, channel: str) -> None:
+        """Drop every command of a channel: its subscription begins anew, late answers mean nothing."""
+        self._open = {key: entry for key, entry in self._open.items() if entry[0].channel != channel}
+        self._postponed = [entry for entry in self._postponed if entry[0].channel != channel]
+
+    def next_deadline(self) -> float | None:
+        """Return when one of the two lists has something due; None: never."""
+        deadlines = [deadline for _, deadline in (*self._open.values(), *self._postponed)]
+        return min(deadlines, default=None)
