@@ -166,14 +166,17 @@ def test_a_segment_that_is_gone_is_reported_as_a_lost_range(tmp_path: Path) -> N
 @pytest.mark.parametrize("size", [0, 5, 40])
 def test_a_crash_while_a_segment_is_made_costs_nothing(tmp_path: Path, size: int) -> None:
     appended = written(tmp_path)
+    journal = reopened(tmp_path)
+    appended.append(journal.append(Batch(Kind.FRAMES, CAPTURE, 30, 1, (b"x",))))
+    journal.close()
     last = segment_paths(tmp_path)[-1]
     unfinished = tmp_path / f"{appended[-1].end:020d}.journal"
     unfinished.write_bytes(last.read_bytes()[:size])
     journal = reopened(tmp_path)
     assert journal.end == appended[-1].end
     assert read_all(journal) == (appended, [])
-    assert journal.open_captures == {}
-    assert journal.append(Batch(Kind.FRAMES, CAPTURE, 30, 1, (b"x",))).start == appended[-1].end
+    assert journal.open_captures == {CAPTURE: 30}
+    assert journal.append(Batch(Kind.FRAMES, CAPTURE, 31, 1, (b"y",))).start == appended[-1].end
     journal.close()
 
 

@@ -60,19 +60,14 @@ def test_a_released_directory_can_be_taken_again(tmp_path: Path) -> None:
         assert holder(directory) is None
 
 
-def test_a_release_counts_although_a_forked_child_has_the_descriptor(tmp_path: Path) -> None:
+def test_a_release_counts_although_a_child_has_the_descriptor(tmp_path: Path) -> None:
     lock = DirectoryLock.acquire(tmp_path)
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(writing)
-        os.read(reading, 1)
-        os._exit(0)
-    os.close(reading)
-    lock.release()
-    assert holder(tmp_path) is None
-    os.close(writing)
-    assert os.waitpid(child, 0)[1] == 0
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock._fd,), stderr=subprocess.DEVNULL
+    ) as child:
+        lock.release()
+        assert holder(tmp_path) is None
+        child.kill()
 
 
 def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
