@@ -225,6 +225,14 @@ def test_alike_beginnings_without_times_are_no_identity(tmp_path: Path) -> None:
     assert len(recording.identities) == len(frames) - 4
 
 
+def test_what_is_damaged_before_its_first_data_is_refused(tmp_path: Path) -> None:
+    lines = make.wrapped(take_scene())
+    with pytest.raises(RecordingError, match="line 3"):
+        read_recording(make.write(tmp_path / "x", [*lines[:2], b"garbage", *lines[2:]]))
+    one, two = (read_recording(make.write(tmp_path / "x", make.wrapped(take_scene(seed=seed)))) for seed in (1, 2))
+    assert not set(one.identities) & set(two.identities)
+
+
 def test_captures_can_be_read_in_any_order_and_again(tmp_path: Path) -> None:
     (path,) = (path for path in make.write_all(tmp_path) if path.name.startswith("envelope"))
     first, second = list(read_recording(path).captures())
@@ -236,7 +244,7 @@ def test_captures_can_be_read_in_any_order_and_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["first line of data", "head", "far behind"])
 def test_a_garbage_line_ends_the_recording_and_is_named(tmp_path: Path, place: str) -> None:
     lines = make.wrapped(take_scene(1_500))
-    at = {"first line of data": 1, "head": 500, "far behind": 1_400}[place]
+    at = {"first line of data": 3, "head": 500, "far behind": 1_400}[place]
     batches, line = read_until_damage(make.write(tmp_path / "x.gz", [*lines[:at], b'{"recv_ms":1,', *lines[at:]]))
     assert line == at + 1
     assert len(frames_of(batches)) == at

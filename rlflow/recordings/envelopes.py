@@ -1,7 +1,7 @@
 """The form of a recorder that took frames apart and kept notes of its connections between them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import attrs
 import msgspec
@@ -44,7 +44,7 @@ class EnvelopeReader:
     _sids: dict[str, int] = attrs.Factory(dict)
     _is_open: bool = False
 
-    def read(self, text: bytes) -> Iterable[Item]:
+    def read(self, text: bytes) -> Sequence[Item]:
         """Return the frame, the begin or the end of a connection, or nothing for the recorder's other notes."""
         line = _envelope.decode(text)
         if line.channel != "control":
@@ -63,7 +63,7 @@ class EnvelopeReader:
             case _:
                 return ()
 
-    def finish(self) -> Iterable[Item]:
+    def finish(self) -> Sequence[Item]:
         """Return nothing."""
         return ()
 
@@ -72,7 +72,7 @@ class EnvelopeReader:
         self._is_open = True
         return Began(line.local_recv_ns, () if line.market_ticker is None else (line.market_ticker,))
 
-    def _heard(self, line: _Envelope, frame: bytes) -> Iterable[Item]:
+    def _heard(self, line: _Envelope, frame: bytes) -> Sequence[Item]:
         heard = Heard(line.local_recv_ns, frame)
         if self._is_open:
             return (heard,)

@@ -1,6 +1,6 @@
 """What recorders hear: frames with their receive times, and where connections begin and end."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -42,22 +42,26 @@ Item: TypeAlias = Heard | Began | Ended
 class Reader(Protocol):
     """Reads the lines of one form, in order, from the first."""
 
-    def read(self, text: bytes) -> Iterable[Item]:
+    def read(self, text: bytes) -> Sequence[Item]:
         """Return what the line says; ValueError or msgspec.DecodeError if it is not of this form."""
 
-    def finish(self) -> Iterable[Item]:
+    def finish(self) -> Sequence[Item]:
         """Return what was still to be completed when the last line was read."""
 
 
 def read_items(path: Path, lines: Iterable[Line], reader: Reader) -> Iterator[Item]:
     """Yield what the lines say; RecordingError at the first one that is not of the reader's form."""
     for line in lines:
-        try:
-            items = reader.read(line.text)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise RecordingError(path, line.number, str(error)) from error
-        yield from items
+        yield from read_line(path, line, reader)
     yield from reader.finish()
+
+
+def read_line(path: Path, line: Line, reader: Reader) -> Sequence[Item]:
+    """Return what one line says; RecordingError if it is not of the reader's form."""
+    try:
+        return reader.read(line.text)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise RecordingError(path, line.number, str(error)) from error
 
 
 def parse_time(text: str) -> Nanos:

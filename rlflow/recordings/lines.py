@@ -1,6 +1,6 @@
 """Forms whose lines hold the venue's own bytes: wrapped in an object with the receive time, or bare."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import attrs
 import msgspec
@@ -21,7 +21,7 @@ _wrapped = msgspec.json.Decoder(_Wrapped)
 class WrappedReader:
     """Cuts the frame's bytes out of `{"recv_ms": ..., "event": ...}`."""
 
-    def read(self, text: bytes) -> Iterable[Item]:
+    def read(self, text: bytes) -> Sequence[Item]:
         """Return the one frame."""
         line = _wrapped.decode(text)
         frame = bytes(line.event)
@@ -33,7 +33,7 @@ class WrappedReader:
             raise ValueError("neither `recv_ms` nor `recv_ns`")
         return (Heard(line.recv_ms * NANOS_PER_MS, frame),)
 
-    def finish(self) -> Iterable[Item]:
+    def finish(self) -> Sequence[Item]:
         """Return nothing."""
         return ()
 
@@ -59,13 +59,13 @@ class VerbatimReader:
 
     _now_ns: Nanos
 
-    def read(self, text: bytes) -> Iterable[Item]:
+    def read(self, text: bytes) -> Sequence[Item]:
         """Return the one frame."""
         frame = text.strip()
         self._now_ns = max(self._now_ns, _venue_ns(_verbatim.decode(frame)))
         return (Heard(self._now_ns, frame),)
 
-    def finish(self) -> Iterable[Item]:
+    def finish(self) -> Sequence[Item]:
         """Return nothing."""
         return ()
 

@@ -1,34 +1,25 @@
 """One recorded file as captures of numbered batches."""
 
-import re
-from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TypeVar
 from uuid import UUID
 
 import attrs
 import msgspec
 
 from rlflow.errors import RecordingError
-from rlflow.recordings.files import Line, Progress, read_lines
-from rlflow.recordings.forms import Form, detect, new_reader
-from rlflow.recordings.identity import HEAD_LINES, capture_id, known_identity, prefix_identities
+from rlflow.recordings.files import Progress, read_lines
+from rlflow.recordings.forms import Form, new_reader
+from rlflow.recordings.head import read_head
+from rlflow.recordings.identity import capture_id, known_identity
 from rlflow.recordings.items import Began, Ended, Heard, Item, read_items
 from rlflow.session.records import Batch, Closed, Kind, Opened, local_batch
 from rlflow.units import Nanos
 
 ENVIRONMENT = "recordings"
 
-_T = TypeVar("_T")
-
 # Small enough that a batch stays far below two milliseconds of work, large enough that its overhead vanishes.
 _BATCH_FRAMES = 64
-
-_TICKER = re.compile(rb'"market_ticker":\s*"([^"\\]+)"')
-# Every delta and trade of today has its count as a string under one of these names; before 2026-01-22 there was none.
-_DATA = re.compile(rb'"type":\s*"(?:orderbook_delta|trade)"')
-_COUNT = re.compile(rb'"(?:delta|count)_fp":')
 
 
 @attrs.frozen
@@ -50,7 +41,7 @@ class Recording:
     start_ns: Nanos
     """The first receive time in it."""
     identities: tuple[str, ...]
-    """Digests of its first line, its first two, ... up to 1,000; see `prefix_identities`."""
+    """Digests of its beginnings of up to 1,000 lines, from the first on that no other recording can have."""
     identity: str
     """The one its captures are named by."""
 
@@ -128,73 +119,20 @@ def read_recording(path: Path, *, sparse_seq: bool = False, use_yes_price: bool 
         use_yes_price: the recorder's subscription had NO levels sent as YES prices.
 
     Raises:
-        RecordingError: the first line is of no known form.
+        RecordingError: the first line is of no known form, or the file is damaged before its first data.
         OSError: the file cannot be read.
     """
-    head = _read_head(path)
-    timed = next((n for n, item in enumerate(head.items) if item.received_ns), len(head.items))
-    start_ns = head.items[timed].received_ns if timed < len(head.items) else 0
-    if head.damage is not None and not start_ns:
-        raise head.damage  # so little is whole that the repaired file could not be recognised
-    identities = prefix_identities(head.texts)
-    if head.form is Form.VERBATIM:  # before the first time, many recordings begin alike
-        identities = identities[timed:] or identities[-1:]
+    head = read_head(path)
     opened = Opened(
         url=f"file:{path.name}",
         environment=ENVIRONMENT,
         use_yes_price=use_yes_price,
-        legacy=head.form is Form.ROWS or any(map(_is_legacy, head.frames)),
+        legacy=head.is_legacy,
         sparse_seq=sparse_seq,
-        tickers=_tickers(head.frames),
+        tickers=head.tickers,
     )
-    return Recording(path, head.form, opened, start_ns, identities, identities[-1])
-
-
-@attrs.frozen
-class _Head:
-    """The first 1,000 lines as far as they are whole."""
-
-    form: Form
-    texts: list[bytes]
-    items: list[Item]
-    damage: RecordingError | None
-
-    @property
-    def frames(self) -> list[bytes]:
-        return [item.frame for item in self.items if isinstance(item, Heard)]
-
-
-def _read_head(path: Path) -> _Head:
-    lines: list[Line] = []
-    items: list[Item] = []
-    damage = _collect(islice(read_lines(path), HEAD_LINES), lines)
-    form = detect(lines[0].text) if lines else None
-    if form is None:
-        raise damage or RecordingError(path, 1, "not a recording: the line is of no known form")
-    damage = _collect(read_items(path, lines, new_reader(form)), items) or damage
-    end = lines[-1].number + 1 if damage is None else damage.line
-    texts = [line.text for line in lines if line.number < end]
-    if not texts:
-        raise damage or RecordingError(path, 1, "holds nothing")
-    return _Head(form, texts, items, damage)
-
-
-def _collect(source: Iterable[_T], into: list[_T]) -> RecordingError | None:
-    """Append what the source gives until it ends or is damaged; return the damage."""
-    try:
-        into.extend(source)
-    except RecordingError as error:
-        return error
-    return None
-
-
-def _is_legacy(frame: bytes) -> bool:
-    return bool(_DATA.search(frame)) and not _COUNT.search(frame)
-
-
-def _tickers(frames: Iterable[bytes]) -> tuple[str, ...]:
-    found = (match.group(1).decode(errors="replace") for frame in frames for match in _TICKER.finditer(frame))
-    return tuple(dict.fromkeys(found))
+    identities = head.identities
+    return Recording(path, head.form, opened, head.start_ns, identities, identities[-1])
 
 
 def _connection(items: Iterator[Item], ordinal: int) -> Iterator[Item]:

@@ -1,6 +1,6 @@
 """The form of a recorder that kept snapshot levels and deltas of the cents era as table rows."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal
 
 import attrs
@@ -65,7 +65,7 @@ class RowsReader:
     _levels: list[_Row] = attrs.Factory(list)
     _market_of_sid: dict[int, _Row] = attrs.Factory(dict)
 
-    def read(self, text: bytes) -> Iterable[Item]:
+    def read(self, text: bytes) -> Sequence[Item]:
         """Return the delta, or the snapshot that this row shows to be complete."""
         row = _row.decode(text)
         if row.type == "snapshot":
@@ -75,7 +75,7 @@ class RowsReader:
             return done
         return (*self.finish(), self._delta(row))
 
-    def finish(self) -> Iterable[Item]:
+    def finish(self) -> Sequence[Item]:
         """Return the snapshot whose levels were being read, if there is one."""
         if not self._levels:
             return ()
