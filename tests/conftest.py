@@ -27,6 +27,7 @@ def postgres_url() -> Iterator[str]:
         return
     directory = Path(tempfile.gettempdir(), f"rlflow-tests-{os.geteuid()}")
     directory.mkdir(mode=0o711, exist_ok=True)
+    assert directory.stat().st_uid == os.geteuid(), f"{directory} belongs to somebody else"
     server = EmbeddedPostgres.start(directory, durable=False)
     try:
         yield server.url("postgres")
@@ -37,11 +38,11 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres_url: str) -> Iterator[str]:
     """The address of an empty database of this test's own, dropped afterwards with whoever is still connected."""
-    name = sql.Identifier(f"test_{uuid.uuid4().hex}")
+    name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     try:
-        yield urlsplit(postgres_url)._replace(path=f"/{name._obj[0]}").geturl()
+        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
     finally:
         with psycopg.connect(postgres_url, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -1,16 +1,14 @@
 """The embedded PostgreSQL: one server per data directory, shared by every rlflow process that needs it.
 
-Two lock files stand beside the data. `start.lock` is held exclusively for the moment of starting or stopping.
-`users.lock` is held shared by every process for as long as it uses the server; who leaves and then gets it exclusively
-was the last one, and stops the server. The kernel drops the locks of a killed process, so a `kill -9` leaves at most a
-running server, which the next process joins and the last one stops.
+The first process to come starts the server, the last to leave stops it. A `kill -9` leaves at most a running server,
+which the next process joins and the last one stops; a killed server starts again and recovers. A server runs if it
+answers a connection: process ids on disk are never trusted, because after a crash they may be anybody's.
 
-A server runs if it answers a connection. Process ids on disk are never trusted: after a crash they may be anybody's.
+`embedded_files` says where its files are, `embedded_programs` where its programs are, `embedded_locks` who uses it;
+`embedded_server` runs the programs.
 """
 
 import contextlib
-import fcntl
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,16 +18,19 @@ from typing import Self
 
 import attrs
 import psycopg
-import structlog
 from psycopg import errors, sql
 
-from rlflow.data.embedded_files import MAJOR_VERSION, SYSTEM_DIRECTORY, Home, find_binaries, locate
+from rlflow.data.embedded_files import MAJOR_VERSION, SYSTEM_DIRECTORY, locate
+from rlflow.data.embedded_locks import Hold, starting_or_stopping
+from rlflow.data.embedded_programs import find_programs
 from rlflow.data.embedded_server import Server
 from rlflow.errors import DatabaseAwayError, StoreError
 
+# A recovery after a crash under full load has to fit.
 START_LIMIT_S = 300.0
+# Who is at it for longer than this is starting the server, and becomes its user.
+_LEAVE_LIMIT_S = 5.0
 _POLL_S = 0.05
-_LOG = structlog.get_logger()
 
 
 @attrs.frozen
@@ -48,11 +49,11 @@ class EmbeddedStatus:
 
 @attrs.define
 class EmbeddedPostgres:
-    """This process's hold on the embedded server; `release` ends it. Every method blocks: call them in a thread."""
+    """One use of the embedded server; `release` ends it. Every method blocks: call them in a thread, one at a time."""
 
     _server: Server
     _durable: bool
-    _users_lock: int | None
+    _hold: Hold | None = None
 
     @classmethod
     def start(cls, data_dir: Path, *, durable: bool = True, system_directory: Path = SYSTEM_DIRECTORY) -> Self:
@@ -68,31 +69,33 @@ class EmbeddedPostgres:
         Raises:
             StoreError: it cannot be started, or its data was made by another version of PostgreSQL.
         """
-        home = locate(data_dir, system_directory)
-        hold = cls(Server(home, find_binaries(system_directory)), durable, None)
-        hold.ensure_running()
-        return hold
+        with _translated():
+            server = Server(locate(data_dir, system_directory), find_programs(system_directory))
+        embedded = cls(server, durable)
+        embedded.ensure_running()
+        return embedded
 
     def ensure_running(self) -> None:
-        """Start the server again if it has died under us; raises as `start` does."""
+        """Start the server again if it has died under us, or was released; raises as `start` does."""
+        if self._hold is not None and self._server.is_answering():
+            return
         deadline = time.monotonic() + START_LIMIT_S
-        with _exclusive(self._server.home, deadline):
-            hold = self._users_lock
-            if hold is None:
-                hold = _open_lock(self._server.home, "users.lock")
-            fcntl.flock(hold, fcntl.LOCK_SH)
+        home = self._server.home
+        with _translated(), starting_or_stopping(home, limit_s=START_LIMIT_S) as lock:
+            hold = self._hold or Hold(home)
             try:
+                _ensure_data(self._server, durable=self._durable, deadline=deadline, lock=lock)
                 _run_server(self._server, durable=self._durable, deadline=deadline)
             except BaseException:
-                if self._users_lock is None:
-                    os.close(hold)
+                if hold is not self._hold:
+                    hold.leave()
                 raise
-            self._users_lock = hold
+            self._hold = hold
 
     def url(self, database: str) -> str:
         """The address of a database, which is made if it is not there yet; DatabaseAwayError if none can be reached."""
         try:
-            with self._server.connect() as connection:
+            with _translated(), self._server.connect() as connection:
                 found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone()
                 if found is None:
                     # Another process may be making it at this moment; either way it is there afterwards.
@@ -103,8 +106,8 @@ class EmbeddedPostgres:
         return self._server.url(database)
 
     def program(self, name: str) -> Path:
-        """The path of one of PostgreSQL's programs (`psql`, `pg_dump`), to be run while this hold lasts."""
-        return self._server.binaries / name
+        """The path of one of PostgreSQL's programs (`psql`, `pg_dump`), to be run while this use lasts."""
+        return self._server.programs / name
 
     def status(self) -> EmbeddedStatus:
         """Ask the server how it is."""
@@ -116,21 +119,18 @@ class EmbeddedPostgres:
         """Let go of the server; the last process that does stops it. Harmless if repeated.
 
         Args:
-            delete: the last one also deletes the server's files, for tests.
+            delete: the last one also deletes the data, for tests.
         """
-        if self._users_lock is None:
+        if self._hold is None:
             return
-        hold, self._users_lock = self._users_lock, None
+        hold, self._hold = self._hold, None
+        home = self._server.home
         try:
-            with _exclusive(self._server.home, time.monotonic() + START_LIMIT_S):
-                if not _try_lock(hold):
-                    return
-                if self._server.is_answering():
-                    self._server.stop()
-                if delete:
-                    _delete(self._server.home)
+            with contextlib.suppress(TimeoutError), starting_or_stopping(home, limit_s=_LEAVE_LIMIT_S):
+                if hold.is_last():
+                    _end_server(self._server, delete=delete)
         finally:
-            os.close(hold)
+            hold.leave()
 
     def __enter__(self) -> Self:
         return self
@@ -141,17 +141,23 @@ class EmbeddedPostgres:
         self.release()
 
 
+def _ensure_data(server: Server, *, durable: bool, deadline: float, lock: int) -> None:
+    data = server.home.find_data()
+    if data is None:
+        server.initialise(durable=durable, limit_s=deadline - time.monotonic(), lock=lock)
+    elif (version := (data / "PG_VERSION").read_text().strip()) != str(MAJOR_VERSION):
+        aside = data.with_name(f"version-{version}")
+        raise StoreError(
+            f"{data} was made by PostgreSQL {version}, and this rlflow runs {MAJOR_VERSION}. To upgrade it, run "
+            f"`rlflow db dump > rlflow.sql` with the rlflow that made it, `mv {data} {aside}`, "
+            "and `rlflow db psql < rlflow.sql` with this one"
+        )
+
+
 def _run_server(server: Server, *, durable: bool, deadline: float) -> None:
-    version = server.home.data_version()
-    if version is None:
-        server.initialise(durable=durable, limit_s=deadline - time.monotonic())
-    elif version != MAJOR_VERSION:
-        raise StoreError(_upgrade_hint(server.home, version))
     while not server.is_answering():
         if time.monotonic() > deadline:
-            raise StoreError(
-                f"the embedded database did not answer within {START_LIMIT_S:.0f} s; see {server.home.log}"
-            )
+            raise StoreError(f"the embedded database did not answer in {START_LIMIT_S:.0f} s; see {server.home.log}")
         if server.is_alive():
             # Recovering from a crash, or on its way out: both end.
             time.sleep(_POLL_S)
@@ -160,7 +166,7 @@ def _run_server(server: Server, *, durable: bool, deadline: float) -> None:
 
 
 def _start_server(server: Server, *, durable: bool, limit_s: float) -> None:
-    server.forget_foreign_process()
+    server.forget_foreign_processes()
     try:
         server.start(durable=durable, limit_s=limit_s)
     except StoreError:
@@ -169,40 +175,19 @@ def _start_server(server: Server, *, durable: bool, limit_s: float) -> None:
             raise
 
 
-def _upgrade_hint(home: Home, version: int) -> str:
-    return f"{home.data} was made by PostgreSQL {version}, this rlflow runs {MAJOR_VERSION}"
-
-
-def _delete(home: Home) -> None:
-    shutil.rmtree(home.sockets, ignore_errors=True)
-    shutil.rmtree(home.directory)
+def _end_server(server: Server, *, delete: bool) -> None:
+    if server.is_alive():
+        server.stop()
+    if delete:
+        # The locks stay: somebody may be waiting for them at this moment.
+        shutil.rmtree(server.home.data, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _exclusive(home: Home, deadline: float) -> Iterator[None]:
-    lock = _open_lock(home, "start.lock")
+def _translated() -> Iterator[None]:
     try:
-        # flock has no time limit of its own.
-        while not _try_lock(lock):
-            if time.monotonic() > deadline:
-                raise StoreError(f"another process has held {home.directory / 'start.lock'} for too long")
-            time.sleep(_POLL_S)
         yield
-    finally:
-        os.close(lock)
-
-
-def _open_lock(home: Home, name: str) -> int:
-    lock = os.open(home.directory / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    if os.geteuid() == 0:
-        owner = home.directory.stat()
-        os.fchown(lock, owner.st_uid, owner.st_gid)
-    return lock
-
-
-def _try_lock(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    except TimeoutError as error:
+        raise StoreError(f"the embedded database did not start in {START_LIMIT_S:.0f} s: {error}") from error
+    except OSError as error:
+        raise StoreError(f"the embedded database cannot use its files: {error}") from error

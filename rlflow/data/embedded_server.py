@@ -1,15 +1,17 @@
 """PostgreSQL's own programs, run on one home: make the data, start, stop, and tell whether the server lives."""
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import attrs
+import psutil
 import psycopg
 import structlog
 
-from rlflow.data.embedded_files import Account, Home, make_owned, make_temporary_data
+from rlflow.data.embedded_files import Home, keep_data, make_owned, make_temporary_data, write_owned
 from rlflow.errors import StoreError
 
 SUPERUSER = "rlflow"
@@ -37,7 +39,7 @@ max_wal_senders = 0
 max_wal_size = 2GB
 checkpoint_timeout = 15min
 # A segment of the journal is retired behind a commit, so a commit is on disk when it says so.
-synchronous_commit = {durable}
+synchronous_commit = on
 fsync = {durable}
 full_page_writes = {durable}
 log_checkpoints = off
@@ -54,7 +56,7 @@ class Server:
     """The programs of one PostgreSQL and the home they work on. Holds no state: whoever calls holds the lock."""
 
     home: Home
-    binaries: Path
+    programs: Path
 
     def url(self, database: str) -> str:
         """The address of a database, for psycopg and for people."""
@@ -67,8 +69,8 @@ class Server:
 
     def is_answering(self) -> bool:
         """Whether a connection to this server can be made now. The only sign of life that counts."""
-        # Without this file the one who answers serves data that has been deleted under it.
-        if not (self.home.data / "postmaster.pid").exists():
+        # Without it the one who answers serves data that have been deleted under it.
+        if self.recorded_pid() is None:
             return False
         try:
             with self.connect():
@@ -78,36 +80,38 @@ class Server:
 
     def recorded_pid(self) -> int | None:
         """The process id that the data directory names, which after a crash may be anybody's."""
-        try:
-            first, *_ = (self.home.data / "postmaster.pid").read_text().splitlines()
-            return int(first)
-        except (FileNotFoundError, ValueError):
-            return None
+        data = self.home.find_data()
+        return _first_line_pid(data / "postmaster.pid") if data else None
 
     def is_alive(self) -> bool:
         """Whether the recorded process is this server, which may be starting, recovering or stopping."""
         pid = self.recorded_pid()
         return pid is not None and _works_in(pid, self.home.data)
 
-    def forget_foreign_process(self) -> None:
-        """Remove the record of a process that is not the server, but has got its number; call if not `is_alive`.
+    def forget_foreign_processes(self) -> None:
+        """Remove records of processes that are not the server, but have got its number; call if not `is_alive`.
 
-        PostgreSQL would refuse to start as long as that process lives. Should we be wrong, it still notices a second
+        PostgreSQL would refuse to start as long as such a process lives. Should we be wrong, it still notices a second
         server by the shared memory of the first.
         """
-        pid = self.recorded_pid()
-        if pid is not None and _exists(pid):
-            _LOG.warning("forget foreign process", process_id=pid, directory=str(self.home.directory))
-            (self.home.data / "postmaster.pid").unlink(missing_ok=True)
+        for record in (self.home.data / "postmaster.pid", self.home.sockets / ".s.PGSQL.5432.lock"):
+            pid = _first_line_pid(record)
+            if pid is not None and psutil.pid_exists(pid) and not _works_in(pid, self.home.data):
+                _LOG.warning("embedded database forgets foreign process", process_id=pid, record=str(record))
+                record.unlink(missing_ok=True)
 
-    def initialise(self, *, durable: bool, limit_s: float) -> None:
-        """Make the data directory (seconds); it appears complete or not at all. StoreError with initdb's words."""
-        _LOG.info("create embedded database", directory=str(self.home.directory), account=self.home.account.name)
+    def initialise(self, *, durable: bool, limit_s: float, lock: int) -> None:
+        """Make the data directory (seconds); it appears complete or not at all. StoreError with initdb's words.
+
+        initdb inherits `lock`, so that whoever comes after us, if we are killed, waits for its end and clears up.
+        """
+        _LOG.info("embedded database is being made", directory=str(self.home.directory), account=self.home.account.name)
         path = make_temporary_data(self.home)
         options = ("--username", SUPERUSER, "--auth", "peer", "--encoding", "UTF8", "--locale", "C.UTF-8")
         sync = () if durable else ("--no-sync",)
-        self._run("initdb", *options, "--locale-provider", "builtin", "--no-instructions", *sync, path, limit_s=limit_s)
-        path.rename(self.home.data)
+        more = ("--locale-provider", "builtin", "--no-instructions", *sync, path)
+        self._run("initdb", *options, *more, limit_s=limit_s, inherited=(lock,))
+        keep_data(path)
 
     def start(self, *, durable: bool, limit_s: float) -> None:
         """Start the server and wait until it answers; StoreError with the last lines of its log if it does not."""
@@ -115,27 +119,34 @@ class Server:
         self._write_settings(durable=durable)
         if self.home.log.exists() and self.home.log.stat().st_size > _LOG_MAX_BYTES:
             self.home.log.replace(self.home.log.with_suffix(".log.1"))
-        options = ("--wait", "--timeout", str(max(1, int(limit_s))), "--log", self.home.log)
-        self._run("pg_ctl", "start", "--pgdata", self.home.data, *options, limit_s=limit_s + 10)
+        self._control("start", "--log", f"{self.home.data.name}/{self.home.log.name}", limit_s=limit_s)
 
     def stop(self) -> None:
-        """Stop the server, breaking off whoever is connected, and wait for it; StoreError if it does not end."""
-        limit = str(int(_STOP_LIMIT_S))
-        options = ("--mode", "fast", "--wait", "--timeout", limit)
-        self._run("pg_ctl", "stop", "--pgdata", self.home.data, *options, limit_s=_STOP_LIMIT_S + 10)
+        """Stop the server, breaking off whoever is connected, and wait for it; StoreError if it does not end.
+
+        Call only if `is_alive`, for it signals the recorded process.
+        """
+        self._control("stop", "--mode", "fast", limit_s=_STOP_LIMIT_S)
+        with contextlib.suppress(OSError):
+            self.home.sockets.rmdir()
+
+    def _control(self, action: str, *options: str, limit_s: float) -> None:
+        # Relative paths: pg_ctl hands them to a shell, which would read a dollar sign in ours.
+        wait = ("--wait", "--timeout", str(max(1, int(limit_s))))
+        self._run("pg_ctl", action, "--pgdata", self.home.data.name, *wait, *options, limit_s=limit_s + 10)
 
     def _write_settings(self, *, durable: bool) -> None:
         settings = _SETTINGS.format(sockets=self.home.sockets, durable="on" if durable else "off")
         people = "".join(f'rlflow "{name}" {SUPERUSER}\n' for name in self.home.users)
         for name, text in (("postgresql.conf", settings), ("pg_hba.conf", _ACCESS), ("pg_ident.conf", people)):
-            _write_owned(self.home.data / name, text, self.home.account)
+            write_owned(self.home.data / name, text, self.home.account)
 
-    def _run(self, program: str, *arguments: str | Path, limit_s: float) -> None:
+    def _run(self, program: str, *arguments: str | Path, limit_s: float, inherited: tuple[int, ...] = ()) -> None:
         account = self.home.account
         changes_account = os.geteuid() != account.uid
         try:
             done = subprocess.run(  # noqa: S603  our own programs, no shell
-                [self.binaries / program, *arguments],
+                [self.programs / program, *arguments],
                 capture_output=True,
                 check=False,
                 text=True,
@@ -144,6 +155,7 @@ class Server:
                 timeout=limit_s,
                 cwd=self.home.directory,
                 umask=0o077,
+                pass_fds=inherited,
                 # Nothing of the caller's: PGPORT, PGDATA or a locale there would change what the programs do.
                 env={"PATH": os.defpath, "LC_ALL": "C"},
                 user=account.uid if changes_account else None,
@@ -159,39 +171,22 @@ class Server:
             raise StoreError(f"{program} of the embedded database failed:\n{said}")
 
 
+def _first_line_pid(record: Path) -> int | None:
+    try:
+        first, *_ = record.read_text().splitlines()
+        return int(first)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def _works_in(pid: int, data: Path) -> bool:
-    # The server's working directory is its data directory from before it writes its process id until it ends.
+    # The server's working directory is its data directory, from before it writes its process id until it ends.
     try:
-        return Path(f"/proc/{pid}/cwd").samefile(data)
-    except PermissionError:
-        return False  # somebody else's process; the server's account is ours, or we are root
-    except FileNotFoundError:
-        return not Path("/proc/self").exists() and "postgres" in _command(pid)
-
-
-def _command(pid: int) -> str:
-    # For systems without /proc. A name is weak proof, so it only ever makes us wait.
-    done = subprocess.run(["/bin/ps", "-o", "comm=", "-p", str(pid)], capture_output=True, check=False, text=True)  # noqa: S603
-    return done.stdout
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(psutil.Process(pid).cwd()).samefile(data)
+    except (psutil.NoSuchProcess, FileNotFoundError):
         return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _write_owned(path: Path, text: str, account: Account) -> None:
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.write_text(text)
-    temporary.chmod(0o600)
-    if os.geteuid() == 0:
-        os.chown(temporary, account.uid, account.gid)
-    temporary.replace(path)
+    except (psutil.AccessDenied, PermissionError):
+        return False  # Somebody else's: the server runs as us, and root may look everywhere.
 
 
 def _last_lines(log: Path) -> list[str]:
