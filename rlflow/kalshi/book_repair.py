@@ -28,6 +28,8 @@ class BookRepair:
         """The books that are valid, with the sid that made them so."""
         self._proven: set[str] = set()
         """The markets that had a valid book on the present subscription."""
+        self._heard: set[str] = set()
+        """The markets whose snapshot came since their book was invalid, without word that the book is valid."""
         self._lacked_all = False
         """The present subscription was made because the one before gave no snapshot at all."""
 
@@ -43,6 +45,7 @@ class BookRepair:
     def unsubscribed(self) -> None:
         """Expect nothing any more: the subscription is left or dead."""
         self._sid = None
+        self._heard.clear()
         self._waits.clear()
 
     def expect(self, tickers: Iterable[str], now: float) -> None:
@@ -63,21 +66,32 @@ class BookRepair:
             self._waits.forget(ticker)
             self._valid.pop(ticker, None)
             self._proven.discard(ticker)
+            self._heard.discard(ticker)
 
     # -- what happens to the books ------------------------------------------------------------------------------------
 
     def became_valid(self, sid: int, ticker: str, now: float) -> None:
         """Note that a snapshot made a book valid."""
         self._valid[ticker] = sid
+        self._heard.discard(ticker)
         if sid == self._sid:
             self._proven.add(ticker)
             self._lacked_all = False
             self._waits.arrived(ticker, now)
 
     def snapshot_came(self, sid: int, ticker: str, now: float) -> None:
-        """Note a snapshot; for an invalid book it counts only once the book has become valid."""
-        if self._valid.get(ticker) == sid == self._sid:
+        """Note a snapshot; whether it made its book valid is another notice.
+
+        The wait is not ended here, for a snapshot that makes no book valid would be asked for at once, without end. But
+        the channel of notices is bounded, and the other notice may be lost: when the wait is over and nothing spoke
+        against the snapshot, it counts.
+        """
+        if sid != self._sid:
+            return
+        if self._valid.get(ticker) == sid:
             self._waits.arrived(ticker, now)
+        else:
+            self._heard.add(ticker)
 
     def became_invalid(self, sid: int | None, tickers: Iterable[str]) -> list[str]:
         """Note that books are not valid, whoever brought them (None) or only this sid's; return those to ask for now.
@@ -86,6 +100,7 @@ class BookRepair:
         """
         lost = []
         for ticker in tickers:
+            self._heard.discard(ticker)
             if sid is None or self._valid.get(ticker) == sid:
                 self._valid.pop(ticker, None)
             if ticker not in self._waits and ticker not in self._valid:
@@ -101,6 +116,9 @@ class BookRepair:
         """
         wanted: list[str] = []
         for wait in self._waits.take_due(now):
+            assert self._sid is not None, "without a subscription nothing is waited for"
+            for ticker in wait.tickers & self._heard:
+                self.became_valid(self._sid, ticker, now)
             lacking = [ticker for ticker in sorted(wait.tickers) if self._valid.get(ticker) != self._sid]
             stage = self._stage_after(wait.stage, lacking) if lacking else wait.stage
             if stage is None:

@@ -91,15 +91,12 @@ class Commander:
     def resnapshot(self, tickers: Iterable[str] | None, now: float) -> list[bytes]:
         """Ask for fresh snapshots of these markets, or of all; valid books stay valid meanwhile.
 
-        While nothing is subscribed it does nothing, for the coming subscription brings snapshots. `ValueError` for a
-        market that is not followed.
+        Markets that are not followed (any more) are left out. While nothing is subscribed nothing is asked for: the
+        coming subscription brings snapshots.
         """
-        wanted = self._tickers if tickers is None else frozenset(tickers)
-        if not wanted <= self._tickers:
-            raise ValueError(f"not followed on this connection: {', '.join(sorted(wanted - self._tickers))}")
         books = self._subscriptions.get(ORDERBOOK)
         if books is not None and books.is_live:
-            asked = sorted(wanted & books.held)
+            asked = sorted(books.held if tickers is None else books.held.intersection(tickers))
             self._repair.ask(asked, now)
             self._get_snapshots(books, asked, now)
         return self._take_out()
