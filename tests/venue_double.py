@@ -21,8 +21,8 @@ class Fault(enum.Enum):
     TIME_OUT_AFTERWARDS = enum.auto()
     """Error 18, though the command was carried out."""
     TOO_FAST = enum.auto()
-    ANSWER_LATE = enum.auto()
-    """The answer comes when the next command is carried out, behind its answer."""
+    OVERTAKEN = enum.auto()
+    """The command is carried out behind the next one."""
 
 
 FRAME_FAULTS = frozenset({Fault.LOSE_FRAME})
@@ -41,7 +41,7 @@ class VenueDouble:
     """Markets of which no snapshot is ever sent."""
     commands: list[dict[str, Any]] = attrs.Factory(list)
     """Every command that came."""
-    _late: list[bytes] = attrs.Factory(list)
+    _late: list[dict[str, Any]] = attrs.Factory(list)
 
     def receive(self, text: bytes) -> None:
         """Carry out one command."""
@@ -54,22 +54,22 @@ class VenueDouble:
         if fault in (Fault.TIME_OUT, Fault.TOO_FAST):
             self._send(self.wire.error(18 if fault is Fault.TIME_OUT else 27, number))
             return
-        answers = self._carry_out(number, command["cmd"], command.get("params", {}))
+        if fault is Fault.OVERTAKEN:
+            self._late.append(command)
+            return
+        answers = self._carry_out(command)
         if fault is Fault.TIME_OUT_AFTERWARDS:
             self._send(self.wire.error(18, number))
             # What consumed a seq must still be sent; only the plain acknowledgement is replaced.
             answers = [frame for frame in answers if b'"seq"' in frame]
-        if fault is Fault.ANSWER_LATE:
-            self._late += answers
-            return
-        late, self._late = self._late, []
-        for frame in [*answers, *late]:
+        for frame in answers:
             self._send(frame)
+        self._catch_up()
 
     def kill(self, channel: str, code: int) -> None:
-        """End a subscription by error 10 or 25, if there is one."""
+        """End a subscription by error 10 or 25, if there is one; never lost, for then nothing could be noticed."""
         if channel in self.held:
-            self._send(self.wire.error(code, channel=channel))
+            self.frames.append(self.wire.error(code, channel=channel))
             del self.held[channel], self.wire.sids[channel]
 
     def change(self, ticker: str, side: Side, price: Price, delta: Count) -> None:
@@ -84,13 +84,19 @@ class VenueDouble:
             self._send(b'{"type":"event_fee_update","sid":%d,"seq":2,"msg":{}}' % sid)
 
     def settle(self) -> None:
-        """Forget the faults and send what is late."""
+        """Forget the faults and carry out what was overtaken."""
         self.faults.clear()
-        late, self._late = self._late, []
-        self.frames.extend(late)
+        self._catch_up()
 
-    def _carry_out(self, number: int, name: str, params: dict[str, Any]) -> list[bytes]:
-        match name:
+    def _catch_up(self) -> None:
+        late, self._late = self._late, []
+        for command in late:
+            for frame in self._carry_out(command):
+                self._send(frame)
+
+    def _carry_out(self, command: dict[str, Any]) -> list[bytes]:
+        number, params = command["id"], command.get("params", {})
+        match command["cmd"]:
             case "subscribe":
                 return self._subscribe(number, params["channels"][0], params["market_tickers"])
             case "unsubscribe":
