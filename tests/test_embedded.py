@@ -18,9 +18,11 @@ import psutil
 import psycopg
 import pytest
 
+from rlflow.data import embedded as embedded_module
 from rlflow.data import embedded_programs
 from rlflow.data.embedded import EmbeddedPostgres
 from rlflow.data.embedded_files import is_open_to_all, locate
+from rlflow.data.embedded_locks import starting_or_stopping
 from rlflow.errors import StoreError
 
 ROOT = os.geteuid() == 0
@@ -302,6 +304,26 @@ def test_server_that_cannot_start_says_why(data_dir: Path) -> None:
     (locate(data_dir).data / "postgresql.auto.conf").write_text("nonsense = 1\n")
     with pytest.raises(StoreError, match='unrecognized configuration parameter "nonsense"'):
         start(data_dir)
+
+
+def test_only_one_process_starts_or_stops(data_dir: Path) -> None:
+    start(data_dir).release()
+    home = locate(data_dir)
+    with starting_or_stopping(home, limit_s=60), pytest.raises(TimeoutError), starting_or_stopping(home, limit_s=0):
+        pytest.fail("both are at it")
+    with starting_or_stopping(home, limit_s=0):
+        pass
+
+
+def test_leaving_does_not_wait_for_one_who_starts(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_module, "_LEAVE_LIMIT_S", 0.0)
+    first = start(data_dir)
+    pid = server_pid(first)
+    with starting_or_stopping(locate(data_dir), limit_s=60):
+        first.release()
+    assert is_server(pid)
+    start(data_dir).release()
+    assert not is_server(pid)
 
 
 def test_release_deletes_the_data_only_if_nobody_uses_it(data_dir: Path) -> None:
