@@ -40,7 +40,8 @@ def database_url(postgres_url: str) -> Iterator[str]:
     """The address of an empty database of this test's own, dropped afterwards with whoever is still connected."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        # Copied as files: 9 ms instead of 43 ms through the write-ahead log, without fsync.
+        connection.execute(sql.SQL("CREATE DATABASE {} STRATEGY FILE_COPY").format(sql.Identifier(name)))
     try:
         yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
     finally:
