@@ -7,7 +7,7 @@ from rlflow.kalshi.messages import DeltaBody, OrderbookDelta, OrderbookSnapshot
 from rlflow.kalshi.notices import BookValid
 from rlflow.orderbook import ImpossibleSizeError
 from rlflow.session.markets import Markets
-from rlflow.session.reading import event_ms, read_book, read_count, read_price
+from rlflow.session.reading import event_ms, read_book, read_change
 from rlflow.session.recorder import Place, Recorder
 from rlflow.session.records import Opened
 from rlflow.session.rows import Action, CrossedState, DeltaRow, Origin, SnapshotRow
@@ -54,7 +54,7 @@ class Books:
         book = read_book(body.yes_dollars_fp, body.no_dollars_fp, use_yes_price=self._use_yes_price)
         ticker = body.market_ticker
         tracked = markets.follow(subscription, ticker)
-        if not (tracked.is_valid and tracked.subscription is subscription):
+        if not (tracked.is_valid and tracked.sid == subscription.sid):
             record.notices.append(BookValid(subscription.sid, ticker))
         markets.move(tracked, subscription)
         tracked.touch(record.frame_no, record.received_ns, message.seq, message.sending_ts_ms)
@@ -76,7 +76,7 @@ class Books:
         if tracked is None:
             record.reject(frame, "a delta of a market that another subscription brings")
             return
-        price, delta = read_price(body.price_dollars), read_count(body.delta_fp)
+        price, delta = read_change(body)
         if self._use_yes_price and side == "no":
             price = complement(price)
         timestamp_ms = body.ts_ms if body.ts_ms is not None else event_ms(body.ts)
@@ -131,10 +131,11 @@ class Books:
         except ImpossibleSizeError:
             self._markets.distrust(tracked, IMPOSSIBLE_SIZE)
             return None
-        if tracked.book.is_crossed:
-            if crossing is None:
+        # Only a new level can cross a book that was not crossed.
+        if crossing is None:
+            if not sizes[0] and tracked.book.is_crossed:
                 self._begin_crossing(tracked, group)
-        elif crossing is not None:
+        elif not tracked.book.is_crossed:
             tracked.crossing = None
             del self._markets.crossed[tracked.market_ticker]
         return sizes

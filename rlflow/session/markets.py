@@ -22,6 +22,8 @@ class Markets:
     """Every market that the venue has named in a capture. `Books` and `Session` change it, in step with the frames."""
 
     def __init__(self, record: Recorder) -> None:
+        self.subscriptions: dict[int, Subscription] = {}
+        """Every sid that was announced or brought data, dead ones included."""
         self.tracked: dict[str, TrackedBook] = {}
         self.invalid: dict[str, TrackedBook] = {}
         self.crossed: dict[str, TrackedBook] = {}
@@ -36,7 +38,7 @@ class Markets:
         """Return a market's book, not valid and of this subscription if it is new."""
         tracked = self.tracked.get(ticker)
         if tracked is None:
-            tracked = TrackedBook(ticker, subscription, NO_SNAPSHOT)
+            tracked = TrackedBook(ticker, subscription.sid, NO_SNAPSHOT)
             self.tracked[ticker] = self.invalid[ticker] = tracked
             self.changed.add(ticker)
             subscription.add(tracked)
@@ -45,11 +47,15 @@ class Markets:
 
     def move(self, tracked: TrackedBook, subscription: Subscription) -> None:
         """Let a subscription bring a market's data from now on."""
-        if tracked.subscription is not subscription:
-            if tracked.subscription is not None:
-                tracked.subscription.discard(tracked.market_ticker)
-            tracked.subscription = subscription
+        if tracked.sid != subscription.sid:
+            if tracked.sid is not None:
+                self.subscriptions[tracked.sid].discard(tracked.market_ticker)
+            tracked.sid = subscription.sid
             subscription.add(tracked)
+
+    def _is_orphan(self, tracked: TrackedBook) -> bool:
+        """Return whether nobody brings a market's data any more."""
+        return tracked.sid is None or self.subscriptions[tracked.sid].is_dead
 
     def adopt(self, subscription: Subscription, ticker: str) -> TrackedBook | None:
         """Return the book for a delta of a market that was not the subscription's; None if a living other brings it."""
@@ -59,7 +65,7 @@ class Markets:
         if tracked is None:
             tracked = self.follow(subscription, ticker)
             self.distrust(tracked, UNANNOUNCED)
-        elif not tracked.is_orphan:
+        elif not self._is_orphan(tracked):
             return None
         self.move(tracked, subscription)
         return tracked
@@ -71,7 +77,7 @@ class Markets:
             self._forget(subscription, ticker)
         for ticker in wanted:
             tracked = self.follow(subscription, ticker)
-            if tracked.is_orphan:
+            if self._is_orphan(tracked):
                 self.move(tracked, subscription)
 
     def _forget(self, subscription: Subscription, ticker: str) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from rlflow.errors import FrameRejectedError
-from rlflow.kalshi.messages import Int63, Trade, WireLevels
+from rlflow.kalshi.messages import DeltaBody, Int63, Trade, WireLevels
 from rlflow.orderbook import Book, BookError, Level
 from rlflow.session.rows import TradeRow
 from rlflow.units import Count, Nanos, Price, complement, parse_count, parse_price
@@ -40,18 +40,10 @@ def read_envelope(frame: bytes) -> Envelope:
         return Envelope()
 
 
-def read_price(dollars: str) -> Price:
-    """Return a price; `FrameRejectedError` if the text is none."""
+def read_change(delta: DeltaBody) -> tuple[Price, Count]:
+    """Return the price, as it is on the wire, and the signed change of a level."""
     try:
-        return parse_price(dollars)
-    except ValueError as error:
-        raise FrameRejectedError(printable(str(error))) from error
-
-
-def read_count(contracts: str) -> Count:
-    """Return a signed count; `FrameRejectedError` if the text is none."""
-    try:
-        return parse_count(contracts)
+        return parse_price(delta.price_dollars), parse_count(delta.delta_fp)
     except ValueError as error:
         raise FrameRejectedError(printable(str(error))) from error
 
@@ -64,24 +56,27 @@ def read_book(yes: WireLevels, no: WireLevels, *, use_yes_price: bool) -> Book:
         no: Likewise, in YES prices if `use_yes_price` (protocol 4.5).
         use_yes_price: What the subscription asked for.
     """
-    no_bids = _levels(no)
-    if use_yes_price:
-        no_bids = [(complement(price), size) for price, size in no_bids]
     try:
-        return Book(_levels(yes), no_bids)
-    except BookError as error:
-        raise FrameRejectedError(str(error)) from error
+        yes_bids, no_bids = _levels(yes), _levels(no)
+        if use_yes_price:
+            no_bids = [(complement(price), size) for price, size in no_bids]
+        return Book(yes_bids, no_bids)
+    except (ValueError, BookError) as error:
+        raise FrameRejectedError(printable(str(error))) from error
 
 
 def _levels(levels: WireLevels) -> list[Level]:
-    pairs = ((read_price(price), read_count(size)) for price, size in levels)
+    pairs = ((parse_price(price), parse_count(size)) for price, size in levels)
     return [(price, size) for price, size in pairs if size]
 
 
 def read_trade(message: Trade, frame_no: int, received_ns: Nanos) -> TradeRow:
     """Return a trade's row; `FrameRejectedError` if it says too little, or what no trade can be."""
     body = message.msg
-    count = read_count(body.count_fp)
+    try:
+        count, yes_price = parse_count(body.count_fp), parse_price(body.yes_price_dollars)
+    except ValueError as error:
+        raise FrameRejectedError(printable(str(error))) from error
     # `taker_side` is the older name.
     taker_side = body.taker_outcome_side or body.taker_side
     if count <= 0 or taker_side is None:
@@ -95,7 +90,7 @@ def read_trade(message: Trade, frame_no: int, received_ns: Nanos) -> TradeRow:
         sequence_number=message.seq,
         timestamp_ms=body.ts_ms if body.ts_ms is not None else event_ms(body.ts),
         trade_id=body.trade_id,
-        yes_price=read_price(body.yes_price_dollars),
+        yes_price=yes_price,
         count=count,
         taker_side=taker_side,
         is_block_trade=body.is_block_trade,

@@ -4,17 +4,16 @@ from rlflow.orderbook import Book
 from rlflow.session.markets import Markets
 from rlflow.session.rows import InvalidState, ResumeBook, ResumeState
 from rlflow.session.sequence import Subscription
-from rlflow.session.subscriptions import Subscriptions
 from rlflow.session.tracked import TrackedBook
 from rlflow.units import Nanos
 
 UNRESUMED = "resumed without the book"
 
 
-def state_of(subscriptions: Subscriptions, markets: Markets, last_received_ns: Nanos) -> ResumeState:
+def state_of(markets: Markets, last_received_ns: Nanos) -> ResumeState:
     """Return all that going on needs besides the valid books; O(subscriptions + invalid books)."""
     return ResumeState(
-        sids=tuple([subscription.state() for subscription in subscriptions.by_sid.values()]),
+        sids=tuple([subscription.state() for subscription in markets.subscriptions.values()]),
         crossed=tuple([tracked.crossing for tracked in markets.crossed.values() if tracked.crossing is not None]),
         invalid=tuple([InvalidState(ticker, tracked.cause or "") for ticker, tracked in markets.invalid.items()]),
         last_received_ns=last_received_ns,
@@ -22,14 +21,12 @@ def state_of(subscriptions: Subscriptions, markets: Markets, last_received_ns: N
     )
 
 
-def restore(
-    state: ResumeState, books: tuple[ResumeBook, ...], subscriptions: Subscriptions, markets: Markets
-) -> list[TrackedBook]:
+def restore(state: ResumeState, books: tuple[ResumeBook, ...], markets: Markets) -> list[TrackedBook]:
     """Bring back subscriptions and markets as they were; return those whose book ought to be valid but is not there."""
     for sid_state in state.sids:
-        subscription = subscriptions.by_sid[sid_state.sid] = Subscription.from_state(sid_state)
+        subscription = markets.subscriptions[sid_state.sid] = Subscription.from_state(sid_state)
         for ticker in sid_state.tickers:
-            tracked = markets.tracked[ticker] = TrackedBook(ticker, subscription, UNRESUMED)
+            tracked = markets.tracked[ticker] = TrackedBook(ticker, subscription.sid, UNRESUMED)
             subscription.add(tracked)
     for invalid in state.invalid:
         tracked = markets.tracked.setdefault(invalid.ticker, TrackedBook(invalid.ticker, None, invalid.cause))

@@ -2,15 +2,13 @@
 
 import enum
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from rlflow.session.rows import SidState
+from rlflow.session.tracked import TrackedBook
 from rlflow.units import Nanos
-
-if TYPE_CHECKING:
-    from rlflow.session.tracked import TrackedBook
 
 ORDERBOOK: Final = "orderbook_delta"
 TRADE: Final = "trade"
@@ -32,18 +30,14 @@ class Verdict(enum.Enum):
     OUT_OF_ORDER = enum.auto()
 
     @property
-    def is_accepted(self) -> bool:
-        """Whether the frame's content counts."""
-        return self in _ACCEPTED
-
-    @property
     def is_loss(self) -> bool:
         """Whether frames before this one are missing."""
-        return self in _LOSSES
+        return self is Verdict.GAP or self is Verdict.RESTARTED
 
-
-_LOSSES = frozenset({Verdict.GAP, Verdict.RESTARTED})
-_ACCEPTED = _LOSSES | {Verdict.NEXT}
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the frame's content counts."""
+        return self is Verdict.NEXT or self.is_loss
 
 
 @attrs.define(eq=False)
@@ -56,7 +50,7 @@ class Subscription:
     """The next frame's `seq`; None: any is accepted as the first, or the subscription is dead."""
     lower_in_a_row: int = 0
     is_dead: bool = False
-    books: "dict[str, TrackedBook]" = attrs.Factory(dict)
+    books: dict[str, TrackedBook] = attrs.Factory(dict)
     """The books of every market of the sid; empty on channels without books."""
     last_frame_no: int = 0
     last_received_ns: Nanos = 0
@@ -114,7 +108,7 @@ class Subscription:
         self.lower_in_a_row = 0
         self.last_frame, self.last_digest = None, ""
 
-    def add(self, tracked: "TrackedBook") -> None:
+    def add(self, tracked: TrackedBook) -> None:
         """Make a market one of this subscription's; the caller takes it off any other."""
         self.books[tracked.market_ticker] = tracked
         self.tickers = None

@@ -61,7 +61,7 @@ class Session:
         state = point.state
         rows = Rows(point.capture, point.committed_frame, point.committed_frame, state.last_received_ns)
         session._record.begin(rows, point.committed_frame)
-        session._missing = restore(state, point.books, session._subscriptions, session._markets)
+        session._missing = restore(state, point.books, session._markets)
         session._is_unknown = state.last_received_ns == 0
         return session
 
@@ -237,7 +237,7 @@ class Session:
 
     def resume_state(self) -> ResumeState:
         """Return what another session needs to go on from here, besides the valid books."""
-        return state_of(self._subscriptions, self._markets, self._record.received_ns)
+        return state_of(self._markets, self._record.received_ns)
 
     def checkpoint_all(self) -> list[SnapshotRow]:
         """Return a checkpoint of every valid book at the last number, and let the books stand on them.

@@ -14,10 +14,10 @@ TERMINAL_ERRORS = frozenset({10, 17, 25})
 
 
 class Subscriptions:
-    """Every sid that was announced or brought data, dead ones included."""
+    """Judges the frames of every sid, and carries out control frames."""
 
     def __init__(self, markets: Markets, record: Recorder) -> None:
-        self.by_sid: dict[int, Subscription] = {}
+        self.by_sid = markets.subscriptions
         self.is_sparse = False
         """Whether other markets shared the sids but not the recording."""
         self._markets = markets

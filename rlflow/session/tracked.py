@@ -1,6 +1,5 @@
 """One market's book together with whether, since when and why it may be trusted."""
 
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import attrs
@@ -9,17 +8,14 @@ from rlflow.orderbook import Book, BookView
 from rlflow.session.rows import CrossedState
 from rlflow.units import Nanos
 
-if TYPE_CHECKING:
-    from rlflow.session.sequence import Subscription
-
 
 @attrs.define(eq=False)
 class TrackedBook:
     """A market of a capture. Owned by `Books`; everyone else only reads."""
 
     market_ticker: str
-    subscription: "Subscription | None"
-    """Who brings its data; None after a stale record about a market that nothing was heard of."""
+    sid: int | None
+    """The subscription that brings its data; None after a stale record about a market that nothing was heard of."""
     cause: str | None
     """Why it is not valid, None if it is."""
     book: Book = attrs.Factory(Book)
@@ -45,16 +41,6 @@ class TrackedBook:
     def is_settled(self) -> bool:
         """Whether it may be shown: not crossed within an action of the venue that may not be complete."""
         return self.crossing is None
-
-    @property
-    def sid(self) -> int | None:
-        """The subscription that brings its data."""
-        return None if self.subscription is None else self.subscription.sid
-
-    @property
-    def is_orphan(self) -> bool:
-        """Whether nobody brings its data any more."""
-        return self.subscription is None or self.subscription.is_dead
 
     def invalidate(self, cause: str) -> None:
         """Stop trusting the book; a cause that it already had is replaced by the newer."""
