@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from pathlib import Path
 from uuid import UUID
 
 import attrs
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlflow.data.capture_log import CaptureLog, new_capture_id
+from rlflow.data.journal import Journal
 from rlflow.errors import FeedLostError, JournalFullError
 from rlflow.session.records import Batch, Closed, Kind, Opened, Stale
 
@@ -161,6 +163,21 @@ def test_a_reader_that_has_ended_does_not_keep_frames_from_the_journal() -> None
     capture.frames([b"a"])
     capture.closed("stopped at once")
     assert numbers(bench.journal.batches) == [0, 1, 2]
+
+
+def test_the_journal_gives_back_what_was_sent(tmp_path: Path) -> None:
+    send, receive = trio.open_memory_channel[Batch](10)
+    journal = Journal.open(tmp_path / "journal", max_bytes=2**20)
+    try:
+        capture = CaptureLog(journal, send).begin(OPENED)
+        capture.frames([b"a" * 70_000, b"", "ä".encode()])
+        assert journal.open_captures == {capture.id: 3}
+        capture.closed("peer closed", 1001)
+        sent = [attrs.evolve(receive.receive_nowait(), arrived_ns=0) for _ in range(3)]
+        assert list(journal.read(sent[0].start, journal.end)) == sent
+        assert journal.open_captures == {}
+    finally:
+        journal.close()
 
 
 actions = st.lists(

@@ -29,8 +29,8 @@ from rlflow.session.records import Closed
 
 CONNECT_S: Final = 10.0
 """For name, TCP, TLS and upgrade together."""
-SEND_S: Final = 10.0
-"""For one command to fit into the socket's buffer."""
+SEND_S: Final = 2.0
+"""For one command to fit into the socket's buffer; it waits only if the venue has left some hundred KiB unread."""
 _REASON_CHARACTERS: Final = 200
 
 # What the library raises when a peer misbehaves, and what we raise ourselves. No OSError: the journal has those too.
@@ -94,13 +94,13 @@ class Connection:
         self._tap.start(on_frames)
 
     async def send(self, text: bytes) -> None:
-        """Send one text frame.
+        """Send one text frame, whole even if cancelled, since nothing could follow half a frame, a close frame neither.
 
         Raises:
             FeedLostError: the connection has ended, or the peer has stopped reading.
         """
         try:
-            with trio.fail_after(SEND_S):
+            with trio.fail_after(SEND_S, shield=True):
                 await self._websocket.send_message(text.decode())
         except trio.TooSlowError:
             raise FeedLostError(f"nothing could be sent for {SEND_S:g} s") from None
@@ -174,7 +174,7 @@ async def run_connection(
         if other is not None:
             raise other from None
         assert lost is not None
-        raise _translated(_first_leaf(lost)) from group
+        raise _translated(_first_leaf(lost), is_open=tap.is_started) from group
     finally:
         await trio.aclose_forcefully(tap)
 
@@ -224,7 +224,7 @@ async def _upgrade(
     return Connection(websocket, tap)
 
 
-def _translated(error: BaseException) -> FeedLostError | KeyRefusedError:
+def _translated(error: BaseException, *, is_open: bool) -> FeedLostError | KeyRefusedError:
     """Return our word for one of `_LOST`."""
     if isinstance(error, FeedLostError | KeyRefusedError):
         return error
@@ -233,7 +233,10 @@ def _translated(error: BaseException) -> FeedLostError | KeyRefusedError:
         if error.status_code in (401, 403):
             return KeyRefusedError(error.status_code, detail)
         return FeedLostError(f"the venue answered HTTP {error.status_code}: {detail}")
-    return FeedLostError(f"{type(error).__name__}: {_printable(str(error))}")
+    if isinstance(error, HandshakeError):
+        return FeedLostError(_printable(str(error)))
+    # What the libraries say here is about their own next step, not about what the peer has sent.
+    return FeedLostError("protocol error" if is_open else "the answer is not a websocket handshake")
 
 
 def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:

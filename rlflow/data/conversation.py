@@ -31,7 +31,7 @@ class Commander(Protocol):
         ...
 
     def resnapshot(self, tickers: Sequence[str] | None, now: float) -> list[bytes]:
-        """Ask for new snapshots of these books, None for all."""
+        """Ask for new snapshots of these books, None for all; raises ValueError for a market that is not followed."""
         ...
 
 
@@ -48,11 +48,15 @@ class Conversation:
         self._notices = notices
         self._send = send
         self._waiting = trio.CancelScope()
-        self._asked: list[Sequence[str] | None] = []
+        self._asked: list[bytes] = []
 
     def resnapshot(self, tickers: Sequence[str] | None) -> None:
-        """Have new snapshots of these books requested (None: of all), as soon as the task gets to it."""
-        self._asked.append(tickers)
+        """Have new snapshots of these books requested (None: of all), as soon as the task gets to it.
+
+        Raises:
+            ValueError: a market is not followed on this connection.
+        """
+        self._asked += self._commander.resnapshot(tickers, trio.current_time())
         self._waiting.cancel()
 
     async def run(self) -> Closed:
@@ -64,7 +68,9 @@ class Conversation:
             await self._say(self._commander.connected(trio.current_time()))
             while True:
                 notice = await self._next_notice()
-                await self._say(self._react(notice, trio.current_time()))
+                # Commands go out in the order in which the commander made them.
+                asked, self._asked = self._asked, []
+                await self._say(asked + self._react(notice, trio.current_time()))
         except FeedLostError as lost:
             return Closed(lost.cause, lost.code)
 
@@ -79,12 +85,7 @@ class Conversation:
         return None
 
     def _react(self, notice: Notice | None, now: float) -> list[bytes]:
-        if notice is not None:
-            return self._commander.tell(notice, now)
-        asked, self._asked = self._asked, []
-        return [command for tickers in asked for command in self._commander.resnapshot(tickers, now)] + (
-            self._commander.tick(now)
-        )
+        return self._commander.tick(now) if notice is None else self._commander.tell(notice, now)
 
     async def _say(self, commands: list[bytes]) -> None:
         for command in commands:

@@ -5,7 +5,7 @@ a broken line, 25 s of silence, a commander that is at its wits' end) becomes th
 the feed backs off and tries again.
 
 Stopping has two speeds. Setting the `stop` event closes the connection properly: our close frame, then whatever the
-venue sends before its own, which is data like any other, all within `CLOSE_S`; then `run` returns. Cancelling `run`
+venue sends before its own, which is data like any other, all within `close_s`; then `run` returns. Cancelling `run`
 cuts the connection at once. Either way the capture gets its `Closed` record.
 """
 
@@ -94,6 +94,7 @@ class OrderbookClient:
         admission: shared among the feeds of a process.
         backoff: decides the waits between connections.
         silent_s: how long the venue may say nothing.
+        close_s: how long the closing handshake may take.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class OrderbookClient:
         admission: Admission | None = None,
         backoff: Backoff | None = None,
         silent_s: float = SILENT_S,
+        close_s: float = CLOSE_S,
     ) -> None:
         self._url = url
         self._address = VenueAddress.from_url(url)
@@ -123,6 +125,7 @@ class OrderbookClient:
         self._admission = admission or Admission()
         self._backoff = backoff or Backoff()
         self._silent_s = silent_s
+        self._close_s = close_s
         self._state: FeedState = "waiting"
         self._connections = 0
         self._last: Closed | None = None
@@ -152,6 +155,7 @@ class OrderbookClient:
 
         Raises:
             FeedLostError: there is no connection; the next one brings snapshots by itself.
+            ValueError: a market is not followed by this feed.
         """
         if self._conversation is None or self._state != "connected":
             raise FeedLostError("not connected")
@@ -176,7 +180,6 @@ class OrderbookClient:
 
     async def _connect(self, stop: trio.Event) -> Closed:
         """Make one connection and return how it ended; its capture is closed with that."""
-        self._end = None
         end = Closed("stopped at once")
         try:
             await run_connection(self._address, self._headers(), self._ssl_context, partial(self._talk, stop))
@@ -213,7 +216,7 @@ class OrderbookClient:
                 partial(_wait_stop, stop),
             )
             self._state = "closing"
-            code = await connection.close(CLOSE_S)
+            code = await connection.close(self._close_s)
             if self._end.code is None:
                 self._end = Closed(self._end.cause, code)
 
@@ -227,7 +230,7 @@ class OrderbookClient:
     def _forget_connection(self) -> float:
         """Return how long the connection that has ended was alive, in seconds."""
         connection, self._connection = self._connection, None
-        self._capture = self._conversation = None
+        self._capture = self._conversation = self._end = None
         if self._state != "refused":
             self._state = "waiting"
         return connection.last_byte_at - connection.opened_at if connection else 0.0

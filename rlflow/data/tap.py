@@ -53,6 +53,11 @@ class TapStream(trio.abc.Stream):
         return self._splitter
 
     @property
+    def is_started(self) -> bool:
+        """Whether the handshake is done and frames are taken."""
+        return self._on_frames is not None
+
+    @property
     def last_byte_at(self) -> float:
         """Trio's clock when the last bytes came (at first: when the tap was made)."""
         return self._last_byte_at
