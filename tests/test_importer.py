@@ -300,6 +300,20 @@ def test_a_recording_is_not_continued_by_other_rules(database: Database, tmp_pat
     assert "sparse_seq=False" in imported.problem
 
 
+def test_a_recording_without_its_other_markets_is_not_taken_for_one_with_losses(
+    database: Database, tmp_path: Path
+) -> None:
+    takes = make.Scene(random.Random(3)).play(200)
+    kept = [take for take in takes if take.frame["msg"].get("market_ticker") != make.MARKETS[1]]
+    path = make.write(tmp_path / "x", make.wrapped(kept))
+    imported = import_one(database, path)
+    assert imported.problem is not None
+    assert "sparse_seq" in imported.problem
+    (imported,) = import_files(database, [path], sparse_seq=True)
+    assert (imported.problem, imported.added) == (None, len(kept))
+    assert contents(database)["gaps"] == []
+
+
 def test_one_bad_file_does_not_keep_others_out(database: Database, tmp_path: Path) -> None:
     nonsense = tmp_path / "nonsense"
     nonsense.write_bytes(b"nonsense")

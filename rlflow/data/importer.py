@@ -22,6 +22,7 @@ from rlflow.session.session import Session
 # Rows of one transaction: large enough that the commit is a small part of it, small enough to stay in memory.
 ROWS_PER_COMMIT = 10_000
 
+SPARSE = "its `seq` skips numbers all the time: the recorder left other markets out, so import it with sparse_seq"
 GROWN = "it was imported whole when it ended earlier; what has been added to it since cannot be"
 
 
@@ -60,7 +61,8 @@ def import_files(
     Args:
         database: the store of environment `recordings`; it blocks, so call this in a thread.
         paths: files of any form that `read_recording` knows.
-        sparse_seq: see `read_recording`. A capture that has been begun otherwise is not continued.
+        sparse_seq: see `read_recording`. A recording that looks so is refused otherwise, and a capture that has been
+            begun otherwise is not continued.
         use_yes_price: likewise.
         progress: called with the bytes read and the bytes of all files. What it raises interrupts the import, which may
             be repeated.
@@ -75,6 +77,7 @@ def import_files(
         try:
             check_sums(imported.path)
             recording = read_recording(imported.path, sparse_seq=sparse_seq, use_yes_price=use_yes_price)
+            _check_sparse(recording)
             _import(database, recording, imported, overall.of_file)
         except (RecordingError, OSError) as error:
             imported.problem = str(error)
@@ -134,6 +137,12 @@ def _import_capture(
         writer.commit()
         raise
     writer.commit()
+
+
+def _check_sparse(recording: Recording) -> None:
+    # Imported otherwise, such a recording would be one gap after the other, and that could not be changed afterwards.
+    if recording.looks_sparse and not recording.opened.sparse_seq:
+        raise RecordingError(recording.path, 0, SPARSE)
 
 
 def _check_open(capture: RecordedCapture, known: CaptureRecord | None) -> None:

@@ -44,6 +44,8 @@ class Recording:
     """Digests of its beginnings of up to 1,000 lines, from the first on that no other recording can have."""
     identity: str
     """The one its captures are named by."""
+    looks_sparse: bool
+    """Whether `sparse_seq` ought to be said of it, by the first 1,000 lines."""
 
     @property
     def size_bytes(self) -> int:
@@ -132,7 +134,7 @@ def read_recording(path: Path, *, sparse_seq: bool = False, use_yes_price: bool 
         tickers=head.tickers,
     )
     identities = head.identities
-    return Recording(path, head.form, opened, head.start_ns, identities, identities[-1])
+    return Recording(path, head.form, opened, head.start_ns, identities, identities[-1], head.looks_sparse)
 
 
 def _connection(items: Iterator[Item], ordinal: int) -> Iterator[Item]:
