@@ -155,15 +155,31 @@ def test_connection_is_lost_when_three_subscriptions_are_not_answered() -> None:
         talk.wait(1)
 
 
-def test_late_answer_to_the_first_attempt_counts_and_the_second_is_no_matter() -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [b'{"type":"ok","id":2,"sid":1}', b'{"type":"ok","id":2}', b'{"type":"error","id":2,"msg":{"code":8}}'],
+)
+def test_late_answer_to_the_first_attempt_counts_and_the_second_is_no_matter(answer: bytes) -> None:
     talk = Talk()
     talk.wait(10)
     talk.hear(talk.wire.subscribed(BOOKS, 1))
     talk.valid("KXA", "KXB")
-    talk.hear(talk.wire.ok(["KXA", "KXB"], 2))
 
+    assert talk.hear(answer) == []
     assert talk.commander.sids == {BOOKS: 1}
     assert talk.commander.next_deadline() is None
+
+
+def test_late_answer_to_an_earlier_subscription_is_not_taken_for_the_new_ones() -> None:
+    talk = Talk()
+    talk.wait(10)
+    talk.hear(talk.wire.subscribed(BOOKS, 1))
+    merged = talk.wire.ok(["KXA", "KXB"], 2)
+    talk.hear(talk.wire.error(25, channel=BOOKS))
+
+    assert talk.hear(merged) == []
+    talk.hear(talk.wire.subscribed(BOOKS, 3))
+    assert talk.commander.sids == {BOOKS: 2}
 
 
 def test_subscription_that_was_merged_goes_on_and_missing_books_are_asked_for_later() -> None:
@@ -174,7 +190,8 @@ def test_subscription_that_was_merged_goes_on_and_missing_books_are_asked_for_la
     assert talk.hear(talk.wire.ok(["KXA", "KXB"], 2)) == []
 
     assert talk.commander.sids == {BOOKS: 1}
-    assert talk.wait(10) == ["get_snapshot 1 KXB"]
+    assert talk.wait(30) == ["get_snapshot 1 KXB"] * 2
+    assert talk.commander.missing == {"KXB"}
 
 
 def test_subscription_acknowledged_without_its_sid_is_looked_up() -> None:
@@ -278,6 +295,7 @@ def test_invalid_books_of_a_subscription_that_is_gone_are_no_matter() -> None:
 
     assert talk.invalid("KXA", "KXB", sid=1) == []
     talk.hear(talk.wire.subscribed(BOOKS, 2))
+    talk.valid("KXA", "KXB")
     assert talk.invalid("KXA", "KXB", sid=1) == []
 
 
@@ -311,6 +329,17 @@ def test_snapshot_counts_when_the_notice_about_its_book_was_lost() -> None:
     assert talk.invalid("KXA") == ["get_snapshot 1 KXA"]
 
 
+def test_snapshot_of_an_earlier_subscription_does_not_count_for_the_new_one() -> None:
+    talk = subscribed()
+    talk.invalid("KXA")
+    talk.hear(talk.wire.snapshot("KXA", 2))
+    talk.hear(talk.wire.error(25, channel=BOOKS))
+    talk.hear(talk.wire.subscribed(BOOKS, 3))
+    talk.valid("KXB")
+
+    assert talk.wait(10) == ["get_snapshot 2 KXA"]
+
+
 def test_missing_snapshots_escalate_from_asking_to_a_new_subscription_to_a_new_connection() -> None:
     talk = Talk()
     talk.hear(talk.wire.subscribed(BOOKS, 1))
@@ -322,6 +351,20 @@ def test_missing_snapshots_escalate_from_asking_to_a_new_subscription_to_a_new_c
     talk.hear(talk.wire.subscribed(BOOKS, 4))
     with pytest.raises(FeedLostError, match="no snapshot of any of 2 markets"):
         talk.wait(10)
+
+
+def test_subscription_whose_snapshots_came_in_the_end_has_every_means_again() -> None:
+    talk = Talk()
+    talk.hear(talk.wire.subscribed(BOOKS, 1))
+    assert talk.wait(20) == ["get_snapshot 1 KXA KXB", "unsubscribe 1"]
+    talk.hear(talk.wire.unsubscribed(BOOKS, 3))
+    talk.hear(talk.wire.subscribed(BOOKS, 4))
+    talk.valid("KXA", "KXB")
+    talk.wait(100)
+    talk.hear(talk.wire.error(25, channel=BOOKS))
+    talk.hear(talk.wire.subscribed(BOOKS, 5))
+
+    assert talk.wait(20) == ["get_snapshot 3 KXA KXB", "unsubscribe 3"]
 
 
 def test_book_that_was_valid_before_is_worth_a_second_question_and_a_new_subscription() -> None:
@@ -474,10 +517,23 @@ def test_dead_subscription_that_the_venue_extends_instead_is_left_first() -> Non
     assert talk.wait(1) == ["subscribe orderbook_delta KXA KXB"]
 
 
-def test_subscription_that_the_venue_ends_by_itself_is_made_anew() -> None:
+def test_failed_attempt_does_not_make_the_dead_subscription_welcome_again() -> None:
     talk = subscribed()
+    dead, merged = talk.wire.error(10, channel=BOOKS), talk.wire.ok(["KXA", "KXB"], 3)
+    talk.hear(dead)
+    talk.hear(b'{"type":"error","id":2,"msg":{"code":10}}')
+    talk.wait(1)
 
-    assert talk.hear(talk.wire.unsubscribed(BOOKS)) == ["subscribe orderbook_delta KXA KXB"]
+    assert talk.hear(merged) == ["unsubscribe 1"]
+
+
+def test_subscription_that_the_venue_ends_by_itself_is_made_anew_until_it_does_so_too_often() -> None:
+    talk = subscribed()
+    pauses = [die_again(talk, talk.wire.unsubscribed(BOOKS)) for _ in range(5)]
+
+    assert pauses == [0, 1, 2, 4, 8]
+    with pytest.raises(FeedLostError, match="the venue ended the subscription"):
+        talk.hear(talk.wire.unsubscribed(BOOKS))
 
 
 def test_command_to_an_unknown_sid_makes_a_new_subscription() -> None:
@@ -487,9 +543,9 @@ def test_command_to_an_unknown_sid_makes_a_new_subscription() -> None:
     assert talk.hear(talk.wire.error(7, 2)) == ["subscribe orderbook_delta KXA KXB"]
 
 
-def die_again(talk: Talk) -> float:
-    """Let the subscription die and be made anew; return after how long."""
-    out = talk.hear(talk.wire.error(25, channel=BOOKS))
+def die_again(talk: Talk, end: bytes | None = None) -> float:
+    """Let the subscription die (of error 25) and be made anew; return after how long."""
+    out = talk.hear(end or talk.wire.error(25, channel=BOOKS))
     deadline = talk.commander.next_deadline()
     assert deadline is not None
     pause = 0.0 if out else deadline - talk.now

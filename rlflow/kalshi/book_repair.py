@@ -1,6 +1,6 @@
 """How the books of one connection become valid, and what to do about those that do not."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from typing import Final
 
 from rlflow.errors import FeedLostError
@@ -93,19 +93,18 @@ class BookRepair:
         else:
             self._heard.add(ticker)
 
-    def became_invalid(self, sid: int | None, tickers: Iterable[str]) -> list[str]:
-        """Note that books are not valid, whoever brought them (None) or only this sid's; return those to ask for now.
+    def became_invalid(self, sid: int | None, tickers: Sequence[str]) -> list[str]:
+        """Note that books are not valid, and return those to ask for now.
 
-        A market that waits for a snapshot already is not asked for again: the answer is on its way, or is missed later.
+        Another subscription (`sid`) than the present one may be at fault: its end is being dealt with. A market that
+        waits for a snapshot already is not asked for again: the answer is on its way, or is missed later.
         """
-        lost = []
         for ticker in tickers:
+            self._valid.pop(ticker, None)
             self._heard.discard(ticker)
-            if sid is None or self._valid.get(ticker) == sid:
-                self._valid.pop(ticker, None)
-            if ticker not in self._waits and ticker not in self._valid:
-                lost.append(ticker)
-        return lost if self._sid is not None and sid in (None, self._sid) else []
+        if self._sid is None or sid not in (None, self._sid):
+            return []
+        return [ticker for ticker in tickers if ticker not in self._waits]
 
     # -- what time demands --------------------------------------------------------------------------------------------
 

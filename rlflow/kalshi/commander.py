@@ -75,7 +75,7 @@ class Commander:
             # A snapshot that does not come has its own wait.
             if command.kind is not Kind.GET_SNAPSHOT:
                 self._try_again(command, now)
-        for command in filter(self._has_purpose, self._pending.take_postponed(now)):
+        for command in self._pending.take_postponed(now):
             self._send(command, now)
         for subscription in self._subscriptions.values():
             self._subscribe_if_due(subscription, now)

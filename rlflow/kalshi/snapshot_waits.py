@@ -62,7 +62,7 @@ class SnapshotWaits:
         """
         wait = self.forget(ticker)
         if wait is not None:
-            wait.deadline = max(wait.deadline, now + wait.limit_s)
+            wait.deadline = now + wait.limit_s
 
     def forget(self, ticker: str) -> Wait | None:
         """Take a market out of its wait and return that."""
