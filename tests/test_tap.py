@@ -258,6 +258,16 @@ async def test_a_fragmented_message_and_all_behind_it_come_by_the_library_in_ord
     assert tapped.frames == [b"a"]
 
 
+async def test_a_plain_pipe_passes_on_single_bytes_of_a_ping(tapped: Tapped) -> None:
+    peer = await tapped.open()
+    await peer.send(frame(b"b", FIRST_FRAGMENT))
+    for i in range(4):
+        await peer.send(frame(b"hi", PING)[i : i + 1])
+        await trio.testing.wait_all_tasks_blocked()
+    with trio.fail_after(5):
+        assert await peer.receive() == Pong(payload=b"hi")
+
+
 async def test_the_peers_close_ends_the_connection_behind_its_last_frame(tapped: Tapped) -> None:
     peer = await tapped.open()
     await peer.send(frame(b"last"), close_frame(1001, "going away"), frame(b"not data"))

@@ -88,8 +88,7 @@ class TapStream(trio.abc.Stream):
         while True:
             while self._rest:
                 piece = self._rest.popleft()
-                is_ping = piece[0] == _PING and len(piece) == 2 + piece[1]
-                if not (is_ping and self._is_closing):
+                if not (self._is_closing and _is_ping(piece)):
                     return self._at_most(piece, max_bytes)
             data = await self._read()
             if not data:
@@ -164,3 +163,7 @@ class TapStream(trio.abc.Stream):
     async def aclose(self) -> None:
         """Close the stream below, without a websocket close frame."""
         await self._stream.aclose()
+
+
+def _is_ping(piece: bytes) -> bool:
+    return len(piece) >= 2 and piece[0] == _PING and len(piece) == 2 + piece[1]
