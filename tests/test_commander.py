@@ -170,6 +170,15 @@ def test_late_answer_to_the_first_attempt_counts_and_the_second_is_no_matter(ans
     assert talk.commander.next_deadline() is None
 
 
+def test_second_attempt_that_is_never_answered_is_no_matter_either() -> None:
+    talk = Talk()
+    talk.wait(10)
+    talk.hear(talk.wire.subscribed(BOOKS, 1))
+    talk.valid("KXA", "KXB")
+
+    assert talk.wait(1000) == []
+
+
 def test_late_answer_to_an_earlier_subscription_is_not_taken_for_the_new_ones() -> None:
     talk = Talk()
     talk.wait(10)
