@@ -1,7 +1,7 @@
 -- The tables of rlflow, for PostgreSQL 16 to 18.
 --
--- rlflow itself installs this file into an empty schema (none of the tables below) and writes the version into rl_meta;
--- it can also be read by `psql -f`. Everything goes into the first schema of the search path.
+-- rlflow itself installs this file into a schema that has none of these tables, and says in rl_meta what store it is.
+-- Everything goes into the first schema of the search path.
 --
 -- Units. A column ending in _ns is nanoseconds since 1970-01-01 UTC on our wall clock; one ending in _ms is milliseconds
 -- since 1970-01-01 UTC on the venue's. A column ending in _e4 is 1/10,000 dollar, which is exact for every price of the
@@ -179,7 +179,7 @@ CREATE TABLE rl_feed_gaps (
 );
 CREATE INDEX ON rl_feed_gaps (capture, frame_no);
 CREATE INDEX ON rl_feed_gaps (market_ticker, from_ns);
-CREATE INDEX rl_feed_gaps_open_idx ON rl_feed_gaps (channel, market_ticker) WHERE to_ns IS NULL;
+CREATE INDEX rl_feed_gaps_open_idx ON rl_feed_gaps (channel, coalesce(market_ticker, '')) WHERE to_ns IS NULL;
 COMMENT ON TABLE rl_feed_gaps IS 'Stretches in which data is missing or cannot be trusted.';
 
 

@@ -27,10 +27,11 @@ from rlflow.units import Nanos
 
 _LOOK_AHEAD_NS: Nanos = 3_600 * 10**9
 
-# A gap of this capture ends at a later frame or the same; one of another capture ends if it began before.
+# A gap of this capture ends at a later frame or the same; one of another capture ends if it began before. An empty text
+# stands for no market on both sides, so that the index on just this serves.
 _END_GAPS = """
     UPDATE rl_feed_gaps SET to_ns = greatest(from_ns, %s)
-    WHERE to_ns IS NULL AND channel = %s AND market_ticker IS NOT DISTINCT FROM %s
+    WHERE to_ns IS NULL AND channel = %s AND coalesce(market_ticker, '') = %s
       AND CASE WHEN capture = %s THEN frame_no <= %s ELSE from_ns <= %s END"""
 
 
@@ -164,7 +165,7 @@ class Database:
                         for block in target.blocks(batch, keys):
                             copy.write(block)
             ends = [
-                (end.received_ns, end.channel, end.market_ticker, key, end.frame_no, end.received_ns)
+                (end.received_ns, end.channel, end.market_ticker or "", key, end.frame_no, end.received_ns)
                 for rows, key in zip(batch, keys, strict=True)
                 for end in rows.gap_ends
             ]

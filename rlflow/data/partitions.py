@@ -58,8 +58,7 @@ class DayPartitions:
 
     def refresh(self) -> None:
         """Look at the database again: retention, or another process, may have changed it."""
-        attached = self._attached()
-        self._known = set.intersection(*attached.values())
+        self._known = set(complete_days(self._connection))
 
     def ensure(self, days: Iterable[int]) -> None:
         """Make what is missing of these days. The connection must not be in a transaction.
@@ -74,7 +73,7 @@ class DayPartitions:
             self._connection.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended('rlflow days ' || current_schema(), 0))"
             )
-            for table, attached in self._attached().items():
+            for table, attached in _attached(self._connection).items():
                 for day in sorted(days - attached):
                     self._make(table, day)
         self.refresh()
@@ -90,7 +89,7 @@ class DayPartitions:
         Takes up what an earlier attempt left half done.
         """
         dropped = []
-        for name, parent, is_pending in self._tables():
+        for name, parent, is_pending in _tables(self._connection):
             found = day_of_partition(name)
             if found is None or found >= day.toordinal() - _EPOCH:
                 continue
@@ -125,28 +124,35 @@ class DayPartitions:
             )
         )
 
-    def _attached(self) -> dict[str, set[int]]:
-        """Return the days of each table's partitions."""
-        attached: dict[str, set[int]] = {table: set() for table in TABLES}
-        for name, parent, is_pending in self._tables():
-            day = day_of_partition(name)
-            if day is not None and parent is not None and not is_pending:
-                attached[parent].add(day)
-        return attached
 
-    def _tables(self) -> list[tuple[str, str | None, bool]]:
-        """Return name, parent (None if detached) and whether detaching was begun, of all tables named like ours."""
-        found = self._connection.execute(
-            """SELECT child.relname, parent.relname, coalesce(inherits.inhdetachpending, false)
-               FROM pg_catalog.pg_class AS child
-               LEFT JOIN pg_catalog.pg_inherits AS inherits ON inherits.inhrelid = child.oid
-               LEFT JOIN pg_catalog.pg_class AS parent ON parent.oid = inherits.inhparent
-               JOIN pg_catalog.pg_namespace AS space ON space.oid = child.relnamespace
-               WHERE space.nspname = current_schema() AND child.relkind = 'r' AND child.relname ~ %s
-               ORDER BY child.relname""",
-            (f"^{_NAME.pattern}$",),
-        )
-        return list(found)
+def complete_days(connection: Connection) -> frozenset[int]:
+    """Return the days for which all tables of the store have a partition."""
+    return frozenset(set.intersection(*_attached(connection).values()))
+
+
+def _attached(connection: Connection) -> dict[str, set[int]]:
+    """Return the days of each table's partitions."""
+    attached: dict[str, set[int]] = {table: set() for table in TABLES}
+    for name, parent, is_pending in _tables(connection):
+        day = day_of_partition(name)
+        if day is not None and parent is not None and not is_pending:
+            attached[parent].add(day)
+    return attached
+
+
+def _tables(connection: Connection) -> list[tuple[str, str | None, bool]]:
+    """Return name, parent (None if detached) and whether detaching was begun, of all tables named like ours."""
+    found = connection.execute(
+        """SELECT child.relname, parent.relname, coalesce(inherits.inhdetachpending, false)
+           FROM pg_catalog.pg_class AS child
+           LEFT JOIN pg_catalog.pg_inherits AS inherits ON inherits.inhrelid = child.oid
+           LEFT JOIN pg_catalog.pg_class AS parent ON parent.oid = inherits.inhparent
+           JOIN pg_catalog.pg_namespace AS space ON space.oid = child.relnamespace
+           WHERE space.nspname = current_schema() AND child.relkind = 'r' AND child.relname ~ %s
+           ORDER BY child.relname""",
+        (f"^{_NAME.pattern}$",),
+    )
+    return list(found)
 
 
 @attrs.frozen

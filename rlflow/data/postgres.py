@@ -26,19 +26,24 @@ def connect(url: str) -> Connection:
         DatabaseAwayError: it cannot be reached now.
     """
     with translated():
-        return psycopg.connect(
+        connection = psycopg.connect(
             url,
             autocommit=True,
             application_name="rlflow",
             client_encoding="utf8",
             connect_timeout=CONNECT_TIMEOUT_S,
-            options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c synchronous_commit=on",
             # A line that went dead is noticed within some 25 s, whether nothing is on it or only bytes of ours.
             keepalives_idle=10,
             keepalives_interval=5,
             keepalives_count=3,
             tcp_user_timeout=25_000,
         )
+        # Not as start-up options: those belong to the address, where some hosters want their own.
+        connection.execute(
+            "SELECT set_config('statement_timeout', %s, false), set_config('synchronous_commit', 'on', false)",
+            (str(STATEMENT_TIMEOUT_MS),),
+        )
+    return connection
 
 
 @contextlib.contextmanager

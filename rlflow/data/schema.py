@@ -59,14 +59,11 @@ def open_store(
         StoreError: it is not a store of ours, a newer one, one of another environment, or PostgreSQL is too old.
     """
     _check_server(connection)
-    name = sql.Identifier(db_schema)
-    connection.execute(sql.SQL("SET search_path TO {}").format(name))
+    connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(db_schema)))
     with connection.transaction():
-        if connection.execute("SELECT to_regnamespace(%s)", (name.as_string(connection),)).fetchone() == (None,):
-            connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
         store = _read_meta(connection, db_schema)
         if store is None or store.schema_version <= len(migrations):
-            _lock(connection)
+            _lock(connection, db_schema)
             store = _install_or_upgrade(connection, db_schema, environment, migrations)
     _check_store(store, db_schema, environment, newest=1 + len(migrations))
     return store
@@ -76,6 +73,11 @@ def _install_or_upgrade(connection: Connection, db_schema: str, environment: str
     """Do what is still to do now that nobody else can."""
     store = _read_meta(connection, db_schema)
     if store is None:
+        if (
+            connection.execute("SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s", (db_schema,)).fetchone()
+            is None
+        ):
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(db_schema)))
         connection.execute(schema_script().encode())
         connection.execute(
             "INSERT INTO rl_meta (schema_version, environment) VALUES (%s, %s)", (1 + len(migrations), environment)
@@ -139,6 +141,6 @@ def _read_meta(connection: Connection, db_schema: str) -> Store | None:
     return Store(*row)
 
 
-def _lock(connection: Connection) -> None:
+def _lock(connection: Connection, db_schema: str) -> None:
     """Wait until no other process installs or upgrades here; held until the end of the transaction."""
-    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('rlflow schema ' || current_schema(), 0))")
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('rlflow schema ' || %s, 0))", (db_schema,))
