@@ -95,16 +95,15 @@ def subscribed(*tickers: str) -> Talk:
 # -- subscribing ------------------------------------------------------------------------------------------------------
 
 
-def test_every_channel_is_subscribed_with_the_price_convention_said() -> None:
+def test_all_channels_are_subscribed_by_one_command_with_the_price_convention_said() -> None:
     commander = Commander(["KXB", "KXA"], use_yes_price=True)
 
     assert [msgspec.json.decode(frame) for frame in commander.connected(5.0)] == [
         {
-            "id": number,
+            "id": 1,
             "cmd": "subscribe",
-            "params": {"channels": [channel], "market_tickers": ["KXA", "KXB"], "use_yes_price": True},
+            "params": {"channels": [BOOKS, TRADES], "market_tickers": ["KXA", "KXB"], "use_yes_price": True},
         }
-        for number, channel in ((1, BOOKS), (2, TRADES))
     ]
     assert commander.next_deadline() == 15.0
 
@@ -132,10 +131,45 @@ def test_valid_books_leave_nothing_to_do() -> None:
 
 def test_channels_may_be_answered_in_any_order() -> None:
     talk = Talk(channels=(BOOKS, TRADES))
-    talk.hear(talk.wire.subscribed(TRADES, 2))
+    talk.hear(talk.wire.subscribed(TRADES, 1))
     talk.hear(talk.wire.subscribed(BOOKS, 1))
+    talk.valid("KXA", "KXB")
 
     assert talk.commander.sids == {TRADES: 1, BOOKS: 2}
+    assert talk.commander.next_deadline() is None
+
+
+def test_channel_that_is_not_answered_is_asked_for_alone() -> None:
+    talk = Talk(channels=(BOOKS, TRADES))
+    talk.hear(talk.wire.subscribed(BOOKS, 1))
+    talk.valid("KXA", "KXB")
+
+    assert talk.wait(10) == ["subscribe trade KXA KXB"]
+
+
+def test_channels_whose_command_times_out_are_asked_for_one_by_one() -> None:
+    talk = Talk(channels=(BOOKS, TRADES))
+
+    assert talk.hear(talk.wire.error(18, 1)) == ["subscribe orderbook_delta KXA KXB", "subscribe trade KXA KXB"]
+
+
+def test_markets_named_as_wrong_are_left_out_on_every_channel_of_the_command() -> None:
+    talk = Talk(channels=(BOOKS, TRADES))
+
+    assert talk.hear(talk.wire.error(11, 1, market_ticker="KXB")) == [
+        "subscribe orderbook_delta KXA",
+        "subscribe trade KXA",
+    ]
+
+
+def test_acknowledgement_of_a_subscription_to_several_channels_does_not_say_which() -> None:
+    talk = Talk(channels=(BOOKS, TRADES))
+
+    assert talk.hear(b'{"type":"ok","id":1,"sid":7}') == ["list_subscriptions"] * 2
+    both = b'"msg":[{"channel":"trade","sid":6},{"channel":"orderbook_delta","sid":7}]}'
+    talk.hear(b'{"type":"ok","id":2,' + both)
+    talk.hear(b'{"type":"ok","id":3,' + both)
+    assert talk.commander.sids == {BOOKS: 7, TRADES: 6}
 
 
 @pytest.mark.parametrize("is_error", [False, True])
@@ -315,7 +349,7 @@ def test_books_of_markets_that_are_not_followed_are_no_matter() -> None:
 def test_loss_of_trades_demands_no_snapshot() -> None:
     talk = Talk(channels=(BOOKS, TRADES))
     talk.hear(talk.wire.subscribed(BOOKS, 1))
-    talk.hear(talk.wire.subscribed(TRADES, 2))
+    talk.hear(talk.wire.subscribed(TRADES, 1))
 
     assert talk.invalid(sid=2) == []
 
@@ -464,7 +498,7 @@ def test_dead_subscription_is_made_anew(code: int) -> None:
 def test_dead_trades_are_subscribed_anew_and_books_are_left_alone() -> None:
     talk = Talk(channels=(BOOKS, TRADES))
     talk.hear(talk.wire.subscribed(BOOKS, 1))
-    talk.hear(talk.wire.subscribed(TRADES, 2))
+    talk.hear(talk.wire.subscribed(TRADES, 1))
     talk.valid("KXA", "KXB")
 
     assert talk.hear(talk.wire.error(10, channel=TRADES)) == ["subscribe trade KXA KXB"]
@@ -494,7 +528,7 @@ def test_subscription_out_of_order_is_left_before_it_is_made_anew() -> None:
 def test_trades_out_of_order_are_subscribed_anew() -> None:
     talk = Talk(channels=(BOOKS, TRADES))
     talk.hear(talk.wire.subscribed(BOOKS, 1))
-    talk.hear(talk.wire.subscribed(TRADES, 2))
+    talk.hear(talk.wire.subscribed(TRADES, 1))
 
     assert talk.invalid(cause=OUT_OF_ORDER, sid=2) == ["unsubscribe 2"]
 
@@ -596,7 +630,7 @@ def test_pause_before_a_new_subscription_is_not_cut_short_by_notices() -> None:
 def test_markets_are_added_and_removed_on_every_live_channel() -> None:
     talk = Talk(channels=(BOOKS, TRADES))
     talk.hear(talk.wire.subscribed(BOOKS, 1))
-    talk.hear(talk.wire.subscribed(TRADES, 2))
+    talk.hear(talk.wire.subscribed(TRADES, 1))
     talk.valid("KXA", "KXB")
 
     assert talk.follow("KXB", "KXC") == [
@@ -605,10 +639,10 @@ def test_markets_are_added_and_removed_on_every_live_channel() -> None:
         "add_markets 2 KXC",
         "delete_markets 2 KXA",
     ]
-    talk.hear(talk.wire.ok(["KXA", "KXB", "KXC"], 3))
+    talk.hear(talk.wire.ok(["KXA", "KXB", "KXC"], 2))
     assert talk.wait(5) == []
     assert talk.invalid("KXA") == []
-    for number in (4, 5, 6):
+    for number in (3, 4, 5):
         talk.hear(talk.wire.ok(None, number))
     assert talk.wait(5) == ["get_snapshot 1 KXC"]
 
@@ -761,15 +795,12 @@ def test_every_book_becomes_whole_again_whatever_went_wrong(
     assert len(line.venue.commands) <= commands + len(mute_markets)
 
 
-def test_quiet_line_needs_two_commands() -> None:
+def test_quiet_line_needs_one_command() -> None:
     line = Line(("KX0", "KX1"))
     line.pass_time(1000.0)
 
     assert line.is_whole()
-    assert [short(command) for command in line.venue.commands] == [
-        "subscribe orderbook_delta KX0 KX1",
-        "subscribe trade KX0 KX1",
-    ]
+    assert [short(command) for command in line.venue.commands] == ["subscribe orderbook_delta trade KX0 KX1"]
 
 
 def test_lost_frame_costs_one_command() -> None:
@@ -780,5 +811,5 @@ def test_lost_frame_costs_one_command() -> None:
     line.venue.change("KX1", "no", 4200, 100)
     line.pump()
 
-    assert [short(command) for command in line.venue.commands[2:]] == ["get_snapshot 1 KX0 KX1"]
+    assert [short(command) for command in line.venue.commands[1:]] == ["get_snapshot 1 KX0 KX1"]
     assert line.is_whole()

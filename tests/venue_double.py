@@ -98,7 +98,8 @@ class VenueDouble:
         number, params = command["id"], command.get("params", {})
         match command["cmd"]:
             case "subscribe":
-                return self._subscribe(number, params["channels"][0], params["market_tickers"])
+                each = [self._subscribe(number, channel, params["market_tickers"]) for channel in params["channels"]]
+                return [frame for answers in each for frame in answers]
             case "unsubscribe":
                 return self._unsubscribe(number, params["sids"][0])
             case "list_subscriptions":

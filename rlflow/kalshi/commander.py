@@ -53,9 +53,8 @@ class Commander:
     # -- for the owner of the connection ----------------------------------------------------------------------------
 
     def connected(self, now: float) -> list[bytes]:
-        """Return the commands that open the conversation."""
-        for subscription in self._subscriptions.values():
-            self._subscribe(subscription, now)
+        """Return the command that opens the conversation."""
+        self._subscribe_due(now)
         return self._take_out()
 
     def tell(self, notice: Notice, now: float) -> list[bytes]:
@@ -77,8 +76,7 @@ class Commander:
                 self._try_again(command, now)
         for command in self._pending.take_postponed(now):
             self._send(command, now)
-        for subscription in self._subscriptions.values():
-            self._subscribe_if_due(subscription, now)
+        self._subscribe_due(now)
         self._repair_overdue(now)
         return self._take_out()
 
@@ -123,16 +121,21 @@ class Commander:
 
     # -- subscriptions ----------------------------------------------------------------------------------------------
 
-    def _subscribe(self, subscription: Subscription, now: float) -> None:
+    def _subscribe(self, subscriptions: Sequence[Subscription], now: float) -> None:
+        """Subscribe to several channels by one command, so that none gets ahead of the others."""
         wanted = self._tickers - self._refused
         if not wanted:
             raise FeedLostError(f"the venue refused every market: {', '.join(sorted(self._refused)[:5])}")
-        subscription.begin(wanted)
-        self._send(Command(Kind.SUBSCRIBE, subscription.channel, tickers=tuple(sorted(wanted))), now)
+        for subscription in subscriptions:
+            subscription.begin(wanted)
+        each = [Command(Kind.SUBSCRIBE, one.channel, tickers=tuple(sorted(wanted))) for one in subscriptions]
+        self._out.append(self._pending.send(now, *each))
 
-    def _subscribe_if_due(self, subscription: Subscription, now: float) -> None:
-        if subscription.phase is Phase.IDLE and subscription.not_before <= now:
-            self._subscribe(subscription, now)
+    def _subscribe_due(self, now: float) -> None:
+        every = self._subscriptions.values()
+        due = [each for each in every if each.phase is Phase.IDLE and each.not_before <= now]
+        if due:
+            self._subscribe(due, now)
 
     def _go_live(self, subscription: Subscription, sid: int, now: float) -> None:
         subscription.go_live(sid, now)
@@ -166,7 +169,7 @@ class Commander:
 
     def _end(self, subscription: Subscription, now: float) -> None:
         subscription.end()
-        self._subscribe_if_due(subscription, now)
+        self._subscribe_due(now)
 
     def _holder(self, sid: int | None) -> Subscription | None:
         """Return the subscription that has this sid, or had it until its end was asked for."""
@@ -178,7 +181,7 @@ class Commander:
     def _hear(self, message: Message, now: float) -> None:
         match message:
             case Subscribed():
-                self._pending.take_answered(message.id)
+                self._pending.take_answered(message.id, message.msg.channel)
                 subscription = self._subscriptions.get(message.msg.channel)
                 if subscription is not None and subscription.phase is Phase.SUBSCRIBING:
                     self._go_live(subscription, message.msg.sid, now)
@@ -194,20 +197,23 @@ class Commander:
                 pass
 
     def _hear_ok(self, message: Ok, now: float) -> None:
-        command = self._pending.take_answered(message.id)
-        if command is None or not self._has_purpose(command):
-            return
-        subscription = self._subscriptions[command.channel]
-        if command.kind is Kind.SUBSCRIBE:
-            self._merged(subscription, message.sid, now)
-        elif command.kind is Kind.LIST:
-            listed = {each.channel: each.sid for each in message.subscriptions() or ()}
-            if command.channel in listed:
-                self._merged(subscription, listed[command.channel], now)
-            else:
-                self._restart(subscription, "the venue did not list it", now, is_dead=True)
-        elif command.kind is Kind.UNSUBSCRIBE:
-            self._end(subscription, now)
+        commands = self._pending.take_answered(message.id)
+        for command in filter(self._has_purpose, commands):
+            subscription = self._subscriptions[command.channel]
+            if command.kind is Kind.SUBSCRIBE:
+                # Where several channels were asked for, it does not say which one it is about.
+                self._merged(subscription, message.sid if len(commands) == 1 else None, now)
+            elif command.kind is Kind.LIST:
+                self._hear_list(subscription, message, now)
+            elif command.kind is Kind.UNSUBSCRIBE:
+                self._end(subscription, now)
+
+    def _hear_list(self, subscription: Subscription, message: Ok, now: float) -> None:
+        listed = {each.channel: each.sid for each in message.subscriptions() or ()}
+        if subscription.channel in listed:
+            self._merged(subscription, listed[subscription.channel], now)
+        else:
+            self._restart(subscription, "the venue did not list it", now, is_dead=True)
 
     def _merged(self, subscription: Subscription, sid: int | None, now: float) -> None:
         """Go on with a subscription that the connection had already."""
@@ -230,11 +236,12 @@ class Commander:
             self._end(subscription, now)
 
     def _hear_error(self, message: Error, now: float) -> None:
-        command = self._pending.take_answered(message.id)
+        commands = self._pending.take_answered(message.id)
         holder = self._holder(message.sid)
         if holder is not None and kills_subscription(message.msg.code):
             self._restart(holder, f"error {message.msg.code}", now, is_dead=True)
-        elif command is not None and self._has_purpose(command):
+            return
+        for command in filter(self._has_purpose, commands):
             self._refused_command(command, message, now)
 
     def _refused_command(self, command: Command, message: Error, now: float) -> None:
@@ -268,14 +275,14 @@ class Commander:
             self._repair.forget(named)
             subscription.held -= named
         if command.kind is Kind.SUBSCRIBE:
-            self._subscribe(subscription, now)
+            self._subscribe([subscription], now)
         elif rest:
             self._send(Command(command.kind, command.channel, command.sid, rest, command.attempt), now)
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
     def _send(self, command: Command, now: float) -> None:
-        self._out.append(self._pending.send(command, now))
+        self._out.append(self._pending.send(now, command))
 
     def _has_purpose(self, command: Command) -> bool:
         """Return whether its answer still matters: a later one may have settled the matter."""

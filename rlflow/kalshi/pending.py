@@ -1,6 +1,7 @@
 """Commands that were sent and not answered yet, and those that must wait before they are sent again."""
 
 import enum
+from collections.abc import Sequence
 from typing import Final, assert_never
 
 import attrs
@@ -53,24 +54,6 @@ class Command:
         """For people: what, of which channel, about how many markets."""
         return f"{self.kind.value} of {len(self.tickers)} markets on {self.channel}"
 
-    def encode(self, command_id: int, *, use_yes_price: bool) -> bytes:
-        """Return the text frame."""
-        match self.kind:
-            case Kind.SUBSCRIBE:
-                return commands.subscribe(command_id, (self.channel,), self.tickers, use_yes_price=use_yes_price)
-            case Kind.LIST:
-                return commands.list_subscriptions(command_id)
-            case Kind.UNSUBSCRIBE:
-                return commands.unsubscribe(command_id, (self._sid(),))
-            case Kind.ADD:
-                return commands.add_markets(command_id, self._sid(), self.tickers)
-            case Kind.DELETE:
-                return commands.delete_markets(command_id, self._sid(), self.tickers)
-            case Kind.GET_SNAPSHOT:
-                return commands.get_snapshot(command_id, self._sid(), self.tickers)
-            case _:
-                assert_never(self.kind)
-
     def matters_to(self, subscription: Subscription) -> bool:
         """Return whether its answer still matters to its subscription, which may have moved on."""
         return subscription.phase is _PURPOSE[self.kind] and subscription.sid == self.sid
@@ -79,9 +62,13 @@ class Command:
         """Return the next attempt."""
         return attrs.evolve(self, attempt=self.attempt + 1)
 
-    def _sid(self) -> int:
-        assert self.sid is not None, "only subscribing and listing go without a sid"
-        return self.sid
+
+@attrs.define
+class _Open:
+    """What was sent under one id; several commands are one subscription to several channels, answered for each."""
+
+    commands: list[Command]
+    overdue_at: float
 
 
 @attrs.define
@@ -90,22 +77,21 @@ class Pending:
 
     use_yes_price: bool = False
     _last_id: int = 0
-    _open: dict[int, tuple[Command, float]] = attrs.Factory(dict)
-    """With the time at which the answer is overdue."""
+    _open: dict[int, _Open] = attrs.Factory(dict)
     _postponed: list[tuple[Command, float]] = attrs.Factory(list)
     """With the time at which it may be sent."""
 
-    def send(self, command: Command, now: float) -> bytes:
-        """Return the text frame that carries the command under a new id."""
+    def send(self, now: float, *sent: Command) -> bytes:
+        """Return the text frame that carries the command under a new id; several must subscribe to the same markets."""
         self._last_id += 1
-        self._open[self._last_id] = (command, now + REPLY_LIMIT_S)
-        return command.encode(self._last_id, use_yes_price=self.use_yes_price)
+        self._open[self._last_id] = _Open(list(sent), now + REPLY_LIMIT_S)
+        return self._encode(self._last_id, sent)
 
     def send_again(self, command: Command, now: float) -> bytes:
         """Return the frame of the next attempt; `FeedLostError` if there were enough."""
         if command.attempt >= MAX_ATTEMPTS:
             raise FeedLostError(f"{command} was not carried out, asked for {MAX_ATTEMPTS} times")
-        return self.send(command.again(), now)
+        return self.send(now, command.again())
 
     def postpone(self, command: Command, now: float) -> None:
         """Keep a command that came too fast for the next attempt; `FeedLostError` if there were enough."""
@@ -113,15 +99,20 @@ class Pending:
             raise FeedLostError(f"{command} came too fast for the venue, and still does after a minute")
         self._postponed.append((command.again(), now + 2.0 ** (command.attempt - 1)))
 
-    def take_answered(self, command_id: int | None) -> Command | None:
-        """Return the command that this answers, and forget it; None: it is none of the open ones."""
-        command, _ = self._open.pop(command_id or 0, (None, 0.0))
-        return command
+    def take_answered(self, command_id: int | None, channel: str | None = None) -> list[Command]:
+        """Return the commands that this answers (on this channel only), and forget them."""
+        entry = self._open.get(command_id or 0)
+        if entry is None:
+            return []
+        answered = [command for command in entry.commands if channel in (None, command.channel)]
+        entry.commands = [command for command in entry.commands if command not in answered]
+        self._drop_answered()
+        return answered
 
     def take_overdue(self, now: float) -> list[Command]:
         """Return the commands whose answer did not come in time, and forget them."""
-        overdue = [command_id for command_id, (_, deadline) in self._open.items() if deadline <= now]
-        return [self._open.pop(command_id)[0] for command_id in overdue]
+        overdue = [command_id for command_id, entry in self._open.items() if entry.overdue_at <= now]
+        return [command for command_id in overdue for command in self._open.pop(command_id).commands]
 
     def take_postponed(self, now: float) -> list[Command]:
         """Return the postponed commands whose time has come, and forget them."""
@@ -131,10 +122,35 @@ class Pending:
 
     def forget(self, channel: str) -> None:
         """Drop every command of a channel: its subscription begins anew, late answers mean nothing."""
-        self._open = {key: entry for key, entry in self._open.items() if entry[0].channel != channel}
+        for entry in self._open.values():
+            entry.commands = [command for command in entry.commands if command.channel != channel]
+        self._drop_answered()
         self._postponed = [entry for entry in self._postponed if entry[0].channel != channel]
 
     def next_deadline(self) -> float | None:
         """Return when one of the two lists has something due; None: never."""
-        deadlines = [deadline for _, deadline in (*self._open.values(), *self._postponed)]
-        return min(deadlines, default=None)
+        overdue = [entry.overdue_at for entry in self._open.values()]
+        return min([*overdue, *(until for _, until in self._postponed)], default=None)
+
+    def _drop_answered(self) -> None:
+        self._open = {command_id: entry for command_id, entry in self._open.items() if entry.commands}
+
+    def _encode(self, command_id: int, sent: Sequence[Command]) -> bytes:
+        kind, sid, tickers = sent[0].kind, sent[0].sid, sent[0].tickers
+        if kind is Kind.SUBSCRIBE:
+            channels = [command.channel for command in sent]
+            return commands.subscribe(command_id, channels, tickers, use_yes_price=self.use_yes_price)
+        if kind is Kind.LIST:
+            return commands.list_subscriptions(command_id)
+        assert sid is not None, "only subscribing and listing go without a sid"
+        match kind:
+            case Kind.UNSUBSCRIBE:
+                return commands.unsubscribe(command_id, (sid,))
+            case Kind.ADD:
+                return commands.add_markets(command_id, sid, tickers)
+            case Kind.DELETE:
+                return commands.delete_markets(command_id, sid, tickers)
+            case Kind.GET_SNAPSHOT:
+                return commands.get_snapshot(command_id, sid, tickers)
+            case _:
+                assert_never(kind)
