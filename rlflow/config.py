@@ -27,7 +27,7 @@ _API_URLS = {
     "prod": "https://external-api.kalshi.com/trade-api/v2",
     "demo": "https://external-api.demo.kalshi.co/trade-api/v2",
 }
-SIMULATED_TICKERS = ("KXSIM-A", "KXSIM-B", "KXSIM-C")
+SIMULATED_TICKERS = ("KXSIM-27JAN01-A", "KXSIM-27JAN01-B", "KXSIM-27JAN01-C")
 
 T = TypeVar("T")
 
@@ -73,6 +73,13 @@ def _url(*schemes: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _database_url(text: str) -> str:
+    # A host is not needed: PostgreSQL's addresses may name a socket's directory as a parameter, or nothing at all.
+    if not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be a URL that begins with postgresql://")
+    return text
 
 
 def _path(text: str) -> Path:
@@ -124,7 +131,7 @@ class Settings:
     custom_ws_url: str | None = _setting("KALSHI_WS_URL", _url("wss", "ws"), None, "another websocket address")
     custom_api_url: str | None = _setting("KALSHI_API_URL", _url("https", "http"), None, "another REST address")
     database_url: str | None = _setting(
-        "DATABASE_URL", _url("postgresql", "postgres"), None, "PostgreSQL 16 to 18; without it, an embedded one"
+        "DATABASE_URL", _database_url, None, "PostgreSQL 16 to 18; without it, an embedded one"
     )
     db_schema: str = _setting("RL_DB_SCHEMA", _schema_name, "public", "the PostgreSQL schema that holds our tables")
     market_tickers: tuple[str, ...] = _setting("RL_MARKET_TICKER", _tickers, (), "markets to record, comma separated")

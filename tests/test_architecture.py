@@ -12,7 +12,8 @@ PACKAGE = ROOT / "rlflow"
 
 # From top to bottom; the names are those directly below `rlflow`.
 LAYERS = (
-    {"__main__", "cli"},
+    {"__main__"},
+    {"cli"},
     {"supervisor"},
     {"api", "trading", "agents"},
     {"data", "exchange", "environments", "models"},

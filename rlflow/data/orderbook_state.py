@@ -1,0 +1,313 @@
+"""The live books: one actor that turns batches into books, notices for the feeds, and rows for the writer.
+
+It owns a `Session` per open capture and a cursor in the journal. Batches that did not fit into its channel are read
+back from the journal, so the feeds never wait for it; rows that do not fit into the writer's channel are left to the
+writer, which reads the same journal. Readers of books get conflated views: the newest, never a queue of old ones.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+from uuid import UUID
+
+import attrs
+import msgspec
+import trio
+
+from rlflow.kalshi.notices import Notice
+from rlflow.metrics import Histogram, Latency
+from rlflow.orderbook import BookView
+from rlflow.session.records import Batch, Closed, Kind
+from rlflow.session.rows import GapRow, Rows
+from rlflow.session.session import Session
+
+# Catching up shares the loop with the feeds: nothing between two awaits may take much longer than this.
+SLICE_S = 0.002
+# A feed takes its notices within a loop turn; a snapshot storm of a thousand markets gives a thousand.
+NOTICES = 4_096
+
+
+class JournalReader(Protocol):
+    """What the actor needs of the journal."""
+
+    @property
+    def end(self) -> int:
+        """The offset up to which everything can be read."""
+        ...
+
+    def read(self, start: int, stop: int) -> Iterator[Batch]:
+        """Yield the batches between two offsets."""
+        ...
+
+
+@attrs.frozen
+class BooksStatistics:
+    """What the actor has done so far."""
+
+    messages: int
+    """Frames applied, whether they changed a book or not."""
+    markets: int
+    valid: int
+    unsettled: int
+    """Books that are crossed within a group of changes that is not complete."""
+    read_back: int
+    """Batches that came by the journal because the channel was full."""
+    left_to_journal: int
+    """Row batches that the writer will read from the journal because its channel was full."""
+    dropped: int
+    """Frames that neither the journal nor the writer's channel could take."""
+    latency: Latency
+    """From the return of the socket read to the visible book."""
+    channel_peak: int
+
+
+class BookSubscription:
+    """The newest views of the books that changed since the last look; never more than one view a market."""
+
+    def __init__(self, state: "OrderbookState") -> None:
+        self._state = state
+        self._changed: set[str] = set()
+        self._wakeup = trio.Event()
+
+    def notify(self, tickers: set[str]) -> None:
+        """Remember that these books changed."""
+        self._changed |= tickers
+        self._wakeup.set()
+
+    async def receive(self) -> dict[str, BookView]:
+        """Wait for a change and return the changed books' views by ticker. Crossed, unsettled books are held back."""
+        while True:
+            await self._wakeup.wait()
+            self._wakeup = trio.Event()
+            ready = {ticker: view for ticker in self._changed if (view := self._state.settled_view(ticker)) is not None}
+            self._changed -= ready.keys()
+            if ready:
+                return ready
+
+
+class OrderbookState:
+    """The books of all open captures. `run` is the actor; everything else may be called from any task of the loop."""
+
+    def __init__(
+        self, journal: JournalReader, *, flush_interval_s: float, clock_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._journal = journal
+        self._flush_interval_s = flush_interval_s
+        self._clock_ns = clock_ns
+        self._cursor = journal.end
+        self._sessions: dict[UUID, Session] = {}
+        self._owner: dict[str, UUID] = {}
+        self._last_views: dict[str, BookView] = {}
+        self._listeners: dict[UUID, trio.MemorySendChannel[Notice]] = {}
+        self._subscriptions: list[BookSubscription] = []
+        self._losses: dict[UUID, Loss] = {}
+        self._latency = Histogram()
+        self._messages = self._read_back = self._left_to_journal = self._dropped = self._channel_peak = 0
+
+    @property
+    def cursor(self) -> int:
+        """The journal offset up to which everything is applied, and its rows handed over or left to the journal."""
+        return self._cursor
+
+    def listen(self, capture: UUID) -> trio.MemoryReceiveChannel[Notice]:
+        """Return the notices of a capture that is about to be opened. What a full channel cannot take is left out."""
+        send, receive = trio.open_memory_channel[Notice](NOTICES)
+        self._listeners[capture] = send
+        return receive
+
+    def subscribe(self) -> BookSubscription:
+        """Return a new subscription to all books."""
+        subscription = BookSubscription(self)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def tickers(self) -> tuple[str, ...]:
+        """Return every market that a book was ever kept of, in order of appearance."""
+        return tuple(self._last_views | dict.fromkeys(self._owner))
+
+    def view(self, ticker: str) -> BookView | None:
+        """Return the market's book as it is now, valid or not; None if there never was one."""
+        session = self._session_of(ticker)
+        return session.view(ticker) if session is not None else self._last_views.get(ticker)
+
+    def settled_view(self, ticker: str) -> BookView | None:
+        """Return the market's book, None while it is crossed within a group of changes that is not complete."""
+        session = self._session_of(ticker)
+        if session is not None and not session.books[ticker].is_settled:
+            return None
+        return self.view(ticker)
+
+    def statistics(self) -> BooksStatistics:
+        """Return the figures so far."""
+        books = [book for session in self._sessions.values() for book in session.books.values()]
+        return BooksStatistics(
+            messages=self._messages,
+            markets=len(self.tickers()),
+            valid=sum(book.is_valid for book in books),
+            unsettled=sum(not book.is_settled for book in books),
+            read_back=self._read_back,
+            left_to_journal=self._left_to_journal,
+            dropped=self._dropped + sum(loss.frames for loss in self._losses.values()),
+            latency=self._latency.statistics(),
+            channel_peak=self._channel_peak,
+        )
+
+    async def run(self, batches: trio.MemoryReceiveChannel[Batch], rows: trio.MemorySendChannel[Rows]) -> None:
+        """Apply batches until their channel ends and the journal is read up; closes `rows` then."""
+        async with batches, rows:
+            while True:
+                with trio.move_on_after(self._flush_interval_s) as tick:
+                    try:
+                        batch = await batches.receive()
+                    except trio.EndOfChannel:
+                        break
+                if tick.cancelled_caught:
+                    await self._read_journal(self._journal.end, rows)
+                    self._tell_losses(rows)
+                    continue
+                used = batches.statistics().current_buffer_used + 1
+                self._channel_peak = max(self._channel_peak, used)
+                await self._take(batch, rows)
+            await self._read_journal(self._journal.end, rows)
+            self._tell_losses(rows)
+
+    async def _take(self, batch: Batch, rows: trio.MemorySendChannel[Rows]) -> None:
+        if not batch.is_protected:
+            # What stood in the journal when it came, comes before it.
+            await self._read_journal(batch.end, rows)
+            self._apply(batch, rows)
+            return
+        if batch.start > self._cursor:
+            await self._read_journal(batch.start, rows)
+        if batch.start == self._cursor:
+            self._apply(batch, rows)
+            self._cursor = batch.end
+
+    async def _read_journal(self, stop: int, rows: trio.MemorySendChannel[Rows]) -> None:
+        """Apply what stands in the journal between the cursor and `stop`."""
+        slice_ends = trio.current_time() + SLICE_S
+        for batch in self._journal.read(self._cursor, stop) if stop > self._cursor else ():
+            self._read_back += 1
+            self._apply(batch, rows)
+            self._cursor = batch.end
+            if trio.current_time() > slice_ends:
+                await trio.lowlevel.checkpoint()
+                slice_ends = trio.current_time() + SLICE_S
+
+    def _apply(self, batch: Batch, rows: trio.MemorySendChannel[Rows]) -> None:
+        session = self._sessions.get(batch.capture)
+        if session is None:
+            session = self._sessions[batch.capture] = Session(batch.capture)
+        made = session.feed(batch)
+        self._messages += len(batch.frames) if batch.kind is Kind.FRAMES else 0
+        self._publish(session)
+        if batch.arrived_ns:
+            self._latency.record(self._clock_ns() - batch.arrived_ns, len(batch.frames))
+        if batch.is_protected:
+            made.start, made.end = batch.start, batch.end
+        else:
+            # Behind all that stood in the journal when it came: the writer brings that to the database first.
+            made.start = made.end = batch.end if batch.end >= 0 else self._journal.end
+        self._hand_over(session, made, rows, is_protected=batch.is_protected)
+        if batch.kind is Kind.CLOSED:
+            self._retire(batch.capture)
+
+    def _session_of(self, ticker: str) -> Session | None:
+        """Return the session that keeps the market's book now."""
+        owner = self._owner.get(ticker)
+        return None if owner is None else self._sessions[owner]
+
+    def _publish(self, session: Session) -> None:
+        """Tell the subscribers which books changed, and the feed what it must react to."""
+        changed = session.take_changed()
+        for ticker in changed:
+            if ticker in session.books:
+                self._owner[ticker] = session.capture
+            elif self._owner.get(ticker) == session.capture:
+                del self._owner[ticker]
+        for subscription in self._subscriptions:
+            subscription.notify(changed)
+        listener = self._listeners.get(session.capture)
+        for notice in session.take_notices() if listener else ():
+            try:
+                listener.send_nowait(notice)  # type: ignore[union-attr]
+            except (trio.WouldBlock, trio.BrokenResourceError):
+                # The commander's own timers repair what it is not told.
+                break
+
+    def _hand_over(
+        self, session: Session, made: Rows, rows: trio.MemorySendChannel[Rows], *, is_protected: bool
+    ) -> None:
+        """Give rows to the writer, or leave them to the journal, or remember that they are lost."""
+        loss = self._losses.pop(session.capture, None)
+        if loss is not None:
+            loss.bridge(made)
+        try:
+            rows.send_nowait(made)
+        except trio.WouldBlock:
+            if is_protected:
+                self._left_to_journal += 1
+            else:
+                self._losses[session.capture] = Loss(session, made.after_frame, made.closed)
+        else:
+            self._dropped += made.counts.dropped
+
+    def _tell_losses(self, rows: trio.MemorySendChannel[Rows]) -> None:
+        """Try again to tell the writer of what was lost, when nothing else comes."""
+        for capture, loss in list(self._losses.items()):
+            upto, received_ns = loss.session.upto_frame, loss.session.resume_state().last_received_ns
+            made = Rows(capture, upto, upto, received_ns, closed=loss.closed, start=self._cursor, end=self._cursor)
+            made.resume = loss.session.resume_state()
+            self._hand_over(loss.session, made, rows, is_protected=False)
+
+    def _retire(self, capture: UUID) -> None:
+        """Forget a closed capture, but keep the last view of each of its books, invalid now."""
+        session = self._sessions.pop(capture)
+        listener = self._listeners.pop(capture, None)
+        if listener is not None:
+            listener.close()
+        for ticker in session.books:
+            self._last_views[ticker] = session.view(ticker)
+        self._owner = {ticker: owner for ticker, owner in self._owner.items() if owner != capture}
+
+
+@attrs.frozen
+class Loss:
+    """Frames of a capture that the live books saw, but whose rows nothing could take: neither journal nor writer."""
+
+    session: Session
+    after_frame: int
+    """The last frame whose rows are not lost."""
+    closed: Closed | None
+    """The closing record, if it is among what was lost."""
+
+    @property
+    def frames(self) -> int:
+        """How many numbers are lost."""
+        return self.session.upto_frame - self.after_frame
+
+    def bridge(self, made: Rows) -> None:
+        """Let `made` go on behind what is not lost: with a gap, then a checkpoint of every valid book.
+
+        The checkpoints bring the tables level with the live books again.
+        """
+        gap = GapRow(
+            channel="trade",
+            market_ticker=None,
+            sid=None,
+            frame_no=made.after_frame,
+            received_ns=made.received_ns,
+            from_frame=self.after_frame,
+            from_ns=made.received_ns,
+            to_ns=made.received_ns,
+            cause="dropped: journal and database were both unavailable",
+        )
+        books = [
+            msgspec.structs.replace(gap, channel="orderbook_delta", market_ticker=ticker, sid=book.sid)
+            for ticker, book in self.session.books.items()
+        ]
+        made.gaps[:0] = [*books, gap]
+        made.snapshots += self.session.checkpoint_all()
+        made.counts.dropped += made.after_frame - self.after_frame
+        made.after_frame = self.after_frame
+        made.closed = made.closed or self.closed

@@ -1,0 +1,328 @@
+"""The writer: rows from the live books into PostgreSQL, and from the journal where the live rows are not at hand.
+
+One cursor says up to where the journal is in the database. Live rows that begin at the cursor are written as they come;
+if they begin behind it, or the database was away, the journal is read up to them first. So start, outage and overload
+are the same path. Nobody waits for the writer: while it cannot write, rows pile up in its channel, then are left to the
+journal.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar, TypeVarTuple
+from uuid import UUID
+
+import attrs
+import structlog
+import trio
+
+from rlflow.data.catch_up import CatchUp
+from rlflow.data.catch_up import Journal as ReadableJournal
+from rlflow.data.catch_up import Store as ReadableStore
+from rlflow.errors import DatabaseAwayError
+from rlflow.session.rows import Counts, Rows
+
+# More rows than this in one transaction gain no speed.
+MAX_ROWS = 20_000
+# One step of catching up stays below the stop deadline by far.
+STEP_S = 1.0
+FIRST_RETRY_S = 0.25
+LAST_RETRY_S = 5.0
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+_log = structlog.get_logger(__name__)
+
+
+class Store(ReadableStore, Protocol):
+    """What the writer needs of the database. Blocking; used from one thread at a time."""
+
+    @property
+    def store_id(self) -> str:
+        """Which store this is, for as long as it exists."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+        ...
+
+
+class Journal(ReadableJournal, Protocol):
+    """What the writer needs of the journal."""
+
+    @property
+    def oldest(self) -> int:
+        """The first offset that can still be read."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """The offset up to which everything can be read."""
+        ...
+
+    def bind(self, store_id: str) -> None:
+        """Tie the journal to a store, or refuse it."""
+        ...
+
+    def retire(self, upto: int) -> object:
+        """Let go of what lies before an offset."""
+        ...
+
+
+@attrs.frozen
+class WriterStatistics:
+    """Where the writer stands."""
+
+    is_connected: bool
+    since_ns: int
+    """Wall clock since when it is connected, or away."""
+    last_error: str | None
+    is_catching_up: bool
+    backlog_bytes: int
+    """Journal bytes that are not in the database."""
+    messages_enqueued: int
+    """Frames whose rows reached the writer's channel."""
+    rows_written: int
+    commits: int
+    last_commit_ns: int | None
+    commit_s: float
+    """How long the last commit took."""
+    caught_up_frames: int
+    """Frames written from the journal."""
+    channel_used: int
+    channel_size: float
+
+
+class WriteQueue:
+    """The writer task (`run`) and its figures.
+
+    Args:
+        journal: where rows that are not at hand are made from.
+        connect: opens the store; raises DatabaseAwayError while it cannot be reached.
+        published: up to which journal offset the books have handed over, or left to the journal, what they made. The
+            journal is never read beyond it: what the full journal could not take still comes by the channel.
+        environment: the store's.
+        batch_size: rows at which a batch is full.
+        flush_interval_s: after which a batch that is not full is written all the same.
+        wall_ns: the wall clock.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        connect: Callable[[], Store],
+        published: Callable[[], int],
+        *,
+        environment: str,
+        batch_size: int,
+        flush_interval_s: float,
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._journal = journal
+        self._connect = connect
+        self._published = published
+        self._environment = environment
+        self._batch_size = batch_size
+        self._flush_interval_s = flush_interval_s
+        self._wall_ns = wall_ns
+        self._limiter = trio.CapacityLimiter(1)
+        self._cursor = journal.oldest
+        self._store: Store | None = None
+        self._rows: trio.MemoryReceiveChannel[Rows] | None = None
+        self._unwritten: list[Rows] = []
+        self._counts: dict[UUID, Counts] = {}
+        self._flush_requests: list[trio.Event] = []
+        self._since_ns = wall_ns()
+        self._last_error: str | None = None
+        self._is_catching_up = False
+        self._last_commit_ns: int | None = None
+        self._commit_s = 0.0
+        self._enqueued = self._rows_written = self._commits = self._caught_up = 0
+
+    def statistics(self) -> WriterStatistics:
+        """Return the figures so far."""
+        channel = self._rows.statistics() if self._rows is not None else None
+        return WriterStatistics(
+            is_connected=self._store is not None,
+            since_ns=self._since_ns,
+            last_error=self._last_error,
+            is_catching_up=self._is_catching_up,
+            backlog_bytes=max(self._journal.end - self._cursor, 0),
+            messages_enqueued=self._enqueued,
+            rows_written=self._rows_written,
+            commits=self._commits,
+            last_commit_ns=self._last_commit_ns,
+            commit_s=self._commit_s,
+            caught_up_frames=self._caught_up,
+            channel_used=channel.current_buffer_used if channel else 0,
+            channel_size=channel.max_buffer_size if channel else 0,
+        )
+
+    def stored_counts(self, since_ns: int) -> Counts:
+        """Return what committed frames became, of the captures that began at `since_ns` (wall clock) or later."""
+        total = Counts()
+        for capture, counts in self._counts.items():
+            # A capture's id is a UUIDv7: its first 48 bits are its beginning in ms.
+            if capture.int >> 80 >= since_ns // 1_000_000:
+                total.add(counts)
+        return total
+
+    async def flush(self) -> None:
+        """Wait until everything that the journal holds now is in the database. Bound it: the database may be away."""
+        target = self._journal.end
+        while self._cursor < target:
+            done = trio.Event()
+            self._flush_requests.append(done)
+            await done.wait()
+
+    async def run(self, rows: trio.MemoryReceiveChannel[Rows], upstream_ended: trio.Event) -> None:
+        """Write until `rows` ends and everything is committed; with the database away, leave the rest to the journal.
+
+        Args:
+            rows: what the books make.
+            upstream_ended: set when no more rows will come, since an absent database leaves the channel unread.
+
+        Raises:
+            StoreError: the store is not ours to write to, or another process writes to it.
+        """
+        self._rows = rows
+        retry_s = FIRST_RETRY_S
+        async with rows:
+            while True:
+                try:
+                    await self._connected(rows)
+                except DatabaseAwayError as error:
+                    if self._store is not None:
+                        retry_s = FIRST_RETRY_S
+                    await self._lose(error)
+                else:
+                    return
+                with trio.move_on_after(retry_s):
+                    await upstream_ended.wait()
+                    return
+                retry_s = min(retry_s * 2, LAST_RETRY_S)
+
+    async def _connected(self, rows: trio.MemoryReceiveChannel[Rows]) -> None:
+        """Write for as long as the connection holds; returns when `rows` has ended and all of it is committed."""
+        store = await self._in_thread(self._connect)
+        self._store, self._since_ns, self._last_error = store, self._wall_ns(), None
+        try:
+            await self._in_thread(self._journal.bind, store.store_id)
+            await self._settle_unwritten(store)
+            while (batch := await self._collect(rows)) is not None:
+                self._enqueued += sum(rows.counts.total() for rows in batch)
+                self._unwritten = batch
+                await self._write(store)
+            await self._catch_up(store, self._published())
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._in_thread(store.close)
+
+    async def _settle_unwritten(self, store: Store) -> None:
+        """Write what the last connection left, except for what it did commit before its answer was lost."""
+        if not self._unwritten:
+            return
+        for rows in self._unwritten:
+            committed = await self._in_thread(store.committed, rows.capture)
+            if rows.start <= self._cursor and committed is not None and rows.upto_frame <= committed:
+                self._cursor = max(self._cursor, rows.end)
+        await self._write(store)
+
+    async def _lose(self, error: DatabaseAwayError) -> None:
+        self._is_catching_up = False
+        if self._store is not None or self._last_error is None:
+            _log.warning("database lost", reason=str(error))
+            self._since_ns = self._wall_ns()
+        self._store, self._last_error = None, str(error)
+        await trio.lowlevel.checkpoint()
+
+    async def _collect(self, rows: trio.MemoryReceiveChannel[Rows]) -> list[Rows] | None:
+        """Return the next rows: a full batch, or what came within the flush interval; None when no more will come."""
+        batch: list[Rows] = []
+        size = 0
+        with trio.move_on_after(self._flush_interval_s):
+            try:
+                while size < self._batch_size:
+                    batch.append(await rows.receive())
+                    size += len(batch[-1])
+                while size < MAX_ROWS:
+                    batch.append(rows.receive_nowait())
+                    size += len(batch[-1])
+            except trio.WouldBlock:
+                pass
+            except trio.EndOfChannel:
+                return batch or None
+        return batch
+
+    async def _write(self, store: Store) -> None:
+        """Commit the collected rows, which go on at the cursor, reading the journal up to them where they do not."""
+        ready: list[Rows] = []
+        position = self._cursor
+        for rows in self._unwritten:
+            if rows.start < position or rows.end < position:
+                continue
+            if rows.start > position:
+                await self._commit(store, ready, position)
+                await self._catch_up(store, rows.start)
+                ready = []
+            ready.append(rows)
+            position = rows.end
+        await self._commit(store, ready, position)
+        if not self._unwritten and not self._waiting_rows():
+            await self._catch_up(store, self._published())
+        self._unwritten = []
+        await self._in_thread(self._journal.retire, self._cursor)
+        self._answer_flushes()
+
+    async def _commit(self, store: Store, ready: list[Rows], position: int) -> None:
+        if not ready:
+            return
+        began = time.monotonic()
+        merged = merge(ready)
+        await self._in_thread(store.commit, merged)
+        self._cursor = position
+        for rows in merged:
+            self._count(rows.capture, rows.counts)
+        self._rows_written += sum(map(len, merged))
+        self._commits += 1
+        self._last_commit_ns = self._wall_ns()
+        self._commit_s = time.monotonic() - began
+
+    async def _catch_up(self, store: Store, stop: int) -> None:
+        """Bring the database up to the journal offset `stop`."""
+        if stop <= self._cursor:
+            return
+        self._is_catching_up = True
+        work = CatchUp(self._journal, store, self._environment, self._cursor)
+        while work.position < stop:
+            await self._in_thread(work.step, stop, STEP_S)
+            self._cursor, self._last_commit_ns = work.position, self._wall_ns()
+        self._caught_up += work.frames
+        for capture, counts in work.counts.items():
+            self._count(capture, counts)
+        self._is_catching_up = False
+
+    def _waiting_rows(self) -> int:
+        return 0 if self._rows is None else self._rows.statistics().current_buffer_used
+
+    def _count(self, capture: UUID, counts: Counts) -> None:
+        self._counts.setdefault(capture, Counts()).add(counts)
+
+    def _answer_flushes(self) -> None:
+        requests, self._flush_requests = self._flush_requests, []
+        for done in requests:
+            done.set()
+
+    async def _in_thread(self, function: Callable[[*Args], T], *args: *Args) -> T:
+        return await trio.to_thread.run_sync(function, *args, limiter=self._limiter)
+
+
+def merge(batch: list[Rows]) -> list[Rows]:
+    """Join the rows of each capture, each beginning where the one before it ended; those given stay as they are."""
+    merged: dict[UUID, Rows] = {}
+    for rows in batch:
+        if rows.capture not in merged:
+            merged[rows.capture] = rows.copy()
+        else:
+            merged[rows.capture].absorb(rows)
+    return list(merged.values())

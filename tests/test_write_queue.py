@@ -1,0 +1,342 @@
+"""The writer and the live books over a real journal, with a store in memory that can be away or lose answers."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import attrs
+import pytest
+import trio
+
+from rlflow.data.capture_log import CaptureLog
+from rlflow.data.catch_up import CatchUp
+from rlflow.data.journal import Journal
+from rlflow.data.orderbook_state import OrderbookState
+from rlflow.data.write_queue import WriteQueue
+from rlflow.errors import DatabaseAwayError, OtherWriterError
+from rlflow.session.records import Batch, Opened
+from rlflow.session.rows import Counts, DeltaRow, GapRow, ResumePoint, Rows, SnapshotRow
+
+TICKER = "KXTEST-A"
+
+
+def snapshot(seq: int) -> bytes:
+    return (
+        f'{{"type":"orderbook_snapshot","sid":1,"seq":{seq},"msg":{{"market_ticker":"{TICKER}",'
+        '"yes_dollars_fp":[["0.4000","100.00"]],"no_dollars_fp":[["0.5000","100.00"]]}}'
+    ).encode()
+
+
+def delta(seq: int) -> bytes:
+    return (
+        f'{{"type":"orderbook_delta","sid":1,"seq":{seq},"msg":{{"market_ticker":"{TICKER}",'
+        '"price_dollars":"0.4000","delta_fp":"1.00","side":"yes"}}'
+    ).encode()
+
+
+@attrs.define
+class MemoryStore:
+    """Keeps the compare-and-set rule of the real one; its troubles are switched on by tests."""
+
+    store_id: str = "store"
+    frames: dict[UUID, int] = attrs.Factory(dict)
+    points: dict[UUID, ResumePoint] = attrs.Factory(dict)
+    snapshots: list[SnapshotRow] = attrs.Factory(list)
+    deltas: list[DeltaRow] = attrs.Factory(list)
+    gaps: list[GapRow] = attrs.Factory(list)
+    counts: Counts = attrs.Factory(Counts)
+    is_away: bool = False
+    loses_next_answer: bool = False
+    commits: int = 0
+    gate: threading.Event = attrs.Factory(threading.Event)
+    """Commits wait for it."""
+
+    def __attrs_post_init__(self) -> None:
+        self.gate.set()
+
+    def connect(self) -> "MemoryStore":
+        if self.is_away:
+            raise DatabaseAwayError("away")
+        return self
+
+    def close(self) -> None:
+        pass
+
+    def committed(self, capture: UUID) -> int | None:
+        return self.frames.get(capture)
+
+    def resume_point(self, capture: UUID) -> ResumePoint | None:
+        return self.points.get(capture)
+
+    def commit(self, rows: list[Rows]) -> None:
+        self.gate.wait(10)
+        if self.is_away:
+            raise DatabaseAwayError("away")
+        for one in rows:
+            if self.frames.get(one.capture, -1) != one.after_frame:
+                raise OtherWriterError(f"{self.frames.get(one.capture)} is not {one.after_frame}")
+        for one in rows:
+            self._keep(one)
+        self.commits += 1
+        if self.loses_next_answer:
+            self.loses_next_answer = False
+            raise DatabaseAwayError("the answer was lost")
+
+    def _keep(self, rows: Rows) -> None:
+        self.frames[rows.capture] = rows.upto_frame
+        opened = rows.opened or self.points[rows.capture].opened
+        self.points[rows.capture] = ResumePoint(rows.capture, rows.upto_frame, opened, rows.resume, ())
+        self.snapshots += rows.snapshots
+        self.deltas += rows.deltas
+        self.gaps += rows.gaps
+        self.counts.add(rows.counts)
+
+
+@attrs.define
+class Pipeline:
+    """Capture log, journal, books and writer, joined as the supervisor joins them."""
+
+    journal: Journal
+    store: MemoryStore
+    batches: int = 64
+    rows: int = 64
+    batch_size: int = 100
+    log: CaptureLog = attrs.field(init=False)
+    books: OrderbookState = attrs.field(init=False)
+    writer: WriteQueue = attrs.field(init=False)
+    send: trio.MemorySendChannel[Batch] = attrs.field(init=False)
+    receive: trio.MemoryReceiveChannel[Batch] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.send, self.receive = trio.open_memory_channel[Batch](self.batches)
+        self.log = CaptureLog(self.journal, self.send)
+        self.books = OrderbookState(self.journal, flush_interval_s=0.02)
+        self.writer = WriteQueue(
+            self.journal,
+            self.store.connect,
+            lambda: self.books.cursor,
+            environment="sim",
+            batch_size=self.batch_size,
+            flush_interval_s=0.02,
+        )
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        send_rows, receive_rows = trio.open_memory_channel[Rows](self.rows)
+        done = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.writer.run, receive_rows, done)
+            task_status.started()
+            await self.books.run(self.receive, send_rows)
+            done.set()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal.open(tmp_path / "journal", max_bytes=64 * 2**20, min_free_bytes=0)
+    yield opened
+    opened.close()
+
+
+def record(pipeline: Pipeline, frames: int) -> None:
+    """Receive a capture of one snapshot and deltas without giving anyone a turn."""
+    capture = pipeline.log.begin(Opened(url="ws://test", environment="sim", tickers=(TICKER,)))
+    capture.frames([snapshot(1)])
+    for number in range(2, frames + 1):
+        capture.frames([delta(number)])
+    capture.closed("test over")
+
+
+def assert_all_stored_once(store: MemoryStore, captures: int, frames: int) -> None:
+    numbers = sorted(row.frame_no for row in store.deltas)
+    assert numbers == sorted(list(range(2, frames + 1)) * captures)
+    assert store.counts.stored == captures * frames
+    assert set(store.frames.values()) == {frames + 1}
+
+
+async def run_to_the_end(pipeline: Pipeline, frames: int) -> None:
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipeline.run)
+            record(pipeline, frames)
+            await pipeline.writer.flush()
+            pipeline.send.close()
+
+
+async def test_what_is_received_is_stored_once(journal: Journal) -> None:
+    store = MemoryStore()
+    pipeline = Pipeline(journal, store)
+    await run_to_the_end(pipeline, 50)
+    assert_all_stored_once(store, 1, 50)
+    assert pipeline.writer.stored_counts(0) == store.counts
+    assert pipeline.writer.statistics().backlog_bytes == 0
+
+
+@pytest.mark.parametrize(("batches", "rows"), [(1, 1000), (1000, 1), (1, 1)])
+async def test_what_the_channels_cannot_take_comes_by_the_journal(journal: Journal, batches: int, rows: int) -> None:
+    store = MemoryStore()
+    pipeline = Pipeline(journal, store, batches=batches, rows=rows)
+    await run_to_the_end(pipeline, 300)
+    assert_all_stored_once(store, 1, 300)
+    statistics = pipeline.books.statistics()
+    assert (statistics.read_back > 0) == (batches == 1)
+    assert (statistics.left_to_journal > 0) == (rows == 1)
+    assert statistics.dropped == 0
+
+
+async def test_an_answer_that_was_lost_makes_nothing_twice(journal: Journal) -> None:
+    store = MemoryStore(loses_next_answer=True)
+    await run_to_the_end(Pipeline(journal, store), 50)
+    assert_all_stored_once(store, 1, 50)
+
+
+async def test_a_database_that_is_away_at_first_gets_everything_later(journal: Journal) -> None:
+    store = MemoryStore(is_away=True)
+    pipeline = Pipeline(journal, store, rows=4)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipeline.run)
+            record(pipeline, 100)
+            await trio.sleep(0.1)
+            assert not pipeline.writer.statistics().is_connected
+            assert pipeline.books.view(TICKER) is not None
+            store.is_away = False
+            await pipeline.writer.flush()
+            pipeline.send.close()
+    assert_all_stored_once(store, 1, 100)
+
+
+async def test_a_stop_without_a_database_leaves_everything_to_the_next_start(journal: Journal) -> None:
+    away = Pipeline(journal, MemoryStore(is_away=True))
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(away.run)
+            record(away, 100)
+            away.send.close()
+    store = MemoryStore()
+    await run_to_the_end(Pipeline(journal, store), 100)
+    assert_all_stored_once(store, 2, 100)
+
+
+async def test_a_journal_that_is_in_the_database_already_adds_nothing(journal: Journal) -> None:
+    store = MemoryStore()
+    await run_to_the_end(Pipeline(journal, store), 100)
+    again = Pipeline(journal, store)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(again.run)
+            await again.writer.flush()
+            again.send.close()
+    assert_all_stored_once(store, 1, 100)
+
+
+async def test_a_store_that_went_back_in_time_gets_a_gap_for_what_is_nowhere(journal: Journal) -> None:
+    """A restored backup knows less than what the journal still has begins with: the middle is lost, and said so."""
+    store = MemoryStore()
+    await run_to_the_end(Pipeline(journal, store), 50)
+    (capture,) = store.frames
+    batches = list(journal.read(0, journal.end))
+    restored = MemoryStore()
+    CatchUp(journal, restored, "sim", 0).step(batches[4].start, budget_s=10)
+    assert restored.frames[capture] == 3
+
+    @attrs.define
+    class Late:
+        """The journal without its beginning: the snapshot and the first deltas were retired."""
+
+        oldest: int
+        whole: Journal
+
+        @property
+        def end(self) -> int:
+            return self.whole.end
+
+        def read(self, start: int, stop: int) -> Iterator[Batch]:
+            return self.whole.read(start, stop)
+
+        def bind(self, store_id: str) -> None:
+            pass
+
+        def retire(self, upto: int) -> int:  # noqa: ARG002
+            return 0
+
+    writer = WriteQueue(
+        Late(batches[10].start, journal),
+        restored.connect,
+        lambda: journal.end,
+        environment="sim",
+        batch_size=100,
+        flush_interval_s=0.02,
+    )
+    _, receive_rows = trio.open_memory_channel[Rows](1)
+    done = trio.Event()
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(writer.run, receive_rows, done)
+            await writer.flush()
+            nursery.cancel_scope.cancel()
+    assert [row.frame_no for row in restored.deltas] == [2, 3, *range(10, 51)]
+    assert any("frames up to 9 are neither" in gap.cause for gap in restored.gaps)
+    assert restored.counts.dropped == 6
+    assert restored.frames[capture] == 51
+
+
+async def test_a_full_journal_drops_nothing_while_the_database_keeps_up(tmp_path: Path) -> None:
+    small = Journal.open(tmp_path / "small", max_bytes=4096, segment_bytes=512, min_free_bytes=0)
+    store = MemoryStore()
+    pipeline = Pipeline(small, store, batches=1000, rows=1000)
+    await run_to_the_end(pipeline, 100)
+    assert pipeline.log.statistics().unprotected > 0
+    assert_all_stored_once(store, 1, 100)
+    small.close()
+
+
+async def test_frames_that_nobody_could_take_are_said_to_be_lost(tmp_path: Path) -> None:
+    """Journal full and the writer's channel full: the live book stays right, the tables get a gap and a checkpoint."""
+    small = Journal.open(tmp_path / "small", max_bytes=4096, segment_bytes=512, min_free_bytes=0)
+    store = MemoryStore()
+    pipeline = Pipeline(small, store, batches=1000, rows=4, batch_size=1)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipeline.run)
+            capture = pipeline.log.begin(Opened(url="ws://test", environment="sim", tickers=(TICKER,)))
+            capture.frames([snapshot(1)])
+            store.gate.clear()
+            for number in range(2, 61):
+                capture.frames([delta(number)])
+            await wait_until(lambda: pipeline.books.statistics().dropped > 0)
+            store.gate.set()
+            await wait_until(lambda: pipeline.writer.statistics().channel_used == 0)
+            for number in range(61, 101):
+                capture.frames([delta(number)])
+                await trio.sleep(0.001)
+            capture.closed("test over")
+            await wait_until(lambda: store.frames.get(capture.id) == 101)
+            pipeline.send.close()
+    assert store.counts.dropped > 0
+    assert store.counts.total() == 100
+    assert any("dropped" in gap.cause for gap in store.gaps)
+    checkpoints = [row for row in store.snapshots if row.origin == "checkpoint"]
+    assert checkpoints
+    for row in checkpoints:
+        assert row.yes_bids == ((4000, 10_000 + (row.frame_no - 1) * 100),)
+    small.close()
+
+
+async def wait_until(is_so: Callable[[], bool]) -> None:
+    while not is_so():  # noqa: ASYNC110 - there is no event for what a thread does
+        await trio.sleep(0.005)
+
+
+async def test_another_writer_on_the_same_store_ends_the_process(journal: Journal) -> None:
+    store = MemoryStore()
+    pipeline = Pipeline(journal, store)
+    with pytest.RaisesGroup(OtherWriterError, flatten_subgroups=True), trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipeline.run)
+            capture = pipeline.log.begin(Opened(url="ws://test", environment="sim"))
+            capture.frames([snapshot(1)])
+            await pipeline.writer.flush()
+            store.frames[capture.id] = 7
+            capture.frames([delta(2)])
+            await trio.sleep(5)
