@@ -1,0 +1,195 @@
+"""The HTTP application: every endpoint, and errors as JSON that helps."""
+
+from typing import Annotated
+
+import attrs
+import msgspec
+import trio
+from quart import Response, jsonify, request
+from quart_schema import (
+    Info,
+    QuartSchema,
+    RequestSchemaValidationError,
+    document_response,
+    validate_querystring,
+    validate_request,
+)
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from rlflow import __version__
+from rlflow.api.admin import refuse_foreign
+from rlflow.api.health import assess, unready
+from rlflow.api.metrics_page import metrics_text
+from rlflow.api.service import Service
+from rlflow.api.snapshot import snapshot_json
+from rlflow.api.status import status_json
+from rlflow.errors import FeedLostError
+from rlflow.orderbook import BookView
+
+# A crossed book settles within this (design: it is judged after 250 ms), unless nothing more arrives.
+SETTLE_S = 0.3
+FLUSH_LIMIT_S = 10.0
+MAX_BODY_BYTES = 65_536
+
+
+class SnapshotQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which book, and how much of it."""
+
+    market: str | None = None
+    """The market's ticker; the first configured one if absent."""
+    depth: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
+    """How many levels of each side; all if absent."""
+
+
+class ResnapshotBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Which markets to ask the venue for anew."""
+
+    markets: list[str] | None = None
+    """Tickers; all markets if absent."""
+
+
+class Problem(msgspec.Struct):
+    """An error, for people."""
+
+    error: str
+
+
+@attrs.frozen
+class _Answer(Exception):  # noqa: N818 - it carries an answer, it does not name an error
+    status: int
+    body: dict[str, object]
+
+
+def create_app(service: Service) -> QuartTrio:
+    """Return the application; it owns no task and starts none."""
+    app = QuartTrio("rlflow")
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    QuartSchema(
+        app,
+        info=Info(title="rlflow", version=__version__, description="Health, status and live order books."),
+        openapi_path="/rl/openapi.json",
+        swagger_ui_path=None,
+        redoc_ui_path=None,
+        scalar_ui_path=None,
+        convert_casing=False,
+    )
+    _add_errors(app)
+    _add_health(app, service)
+    _add_books(app, service)
+    _add_admin(app, service)
+    return app
+
+
+def _add_errors(app: QuartTrio) -> None:
+    @app.errorhandler(RequestSchemaValidationError)
+    async def invalid(error: RequestSchemaValidationError) -> tuple[Response, int]:
+        return jsonify({"error": str(error.validation_error)}), 400
+
+    @app.errorhandler(HTTPException)
+    async def refused(error: HTTPException) -> tuple[Response, int]:
+        return jsonify({"error": error.description}), error.code or 500
+
+    @app.errorhandler(_Answer)
+    async def answered(answer: _Answer) -> tuple[Response, int]:
+        return jsonify(answer.body), answer.status
+
+    @app.after_request
+    async def add_headers(response: Response) -> Response:
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
+def _add_health(app: QuartTrio, service: Service) -> None:
+    settings = service.settings
+
+    @app.get("/rl/health")
+    async def health() -> tuple[Response, int]:
+        """Whether the process is well; 503 only for what starting it again would cure."""
+        found = assess(service.figures(), environment=settings.environment, is_simulated=settings.is_simulated)
+        return jsonify(found.as_json()), 503 if found.needs_restart else 200
+
+    @app.get("/rl/ready")
+    async def ready() -> tuple[Response, int]:
+        """Whether the data can be trusted: 200, or 503 with every reason why not."""
+        figures = service.figures()
+        found = assess(figures, environment=settings.environment, is_simulated=settings.is_simulated)
+        valid = {ticker for ticker in settings.tickers if (view := service.books.view(ticker)) and view.is_valid}
+        reasons = unready(figures, found, settings.tickers, valid)
+        return jsonify({"ready": not reasons, "reasons": reasons}), 503 if reasons else 200
+
+    @app.get("/rl/status")
+    async def status() -> Response:
+        """Configuration, counters, rates, latencies, and the accounting of frames."""
+        return jsonify(status_json(service))
+
+    @app.get("/rl/metrics")
+    async def metrics() -> Response:
+        """The figures for Prometheus."""
+        return Response(metrics_text(service.figures), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_books(app: QuartTrio, service: Service) -> None:
+    @app.get("/rl/orderbook/snapshot")
+    @validate_querystring(SnapshotQuery)
+    @document_response(Problem, 404)
+    @document_response(Problem, 503)
+    async def snapshot(query_args: SnapshotQuery) -> Response:
+        """A market's live book: prices in cents, sizes in contracts, best price first."""
+        ticker = query_args.market or service.settings.tickers[0]
+        view = await _settled(service, ticker)
+        if view is None:
+            _refuse_absent(service, ticker)
+        elif not view.is_valid:
+            raise _Answer(503, {"error": f"{ticker}: {view.cause}", "market_ticker": ticker, "valid": False})
+        return jsonify(snapshot_json(view, service.wall_ns(), query_args.depth))  # type: ignore[arg-type]
+
+
+def _refuse_absent(service: Service, ticker: str) -> None:
+    if ticker in service.settings.tickers:
+        body = {"error": f"{ticker}: no snapshot has been received yet", "market_ticker": ticker, "valid": False}
+        raise _Answer(503, body)
+    known = ", ".join(service.settings.tickers[:10])
+    raise _Answer(404, {"error": f"the market {ticker!r} is not followed; followed: {known}"})
+
+
+async def _settled(service: Service, ticker: str) -> BookView | None:
+    """Return the book, waiting a moment if it is crossed within one action; if it stays so, it is not valid."""
+    with trio.move_on_after(SETTLE_S):
+        while service.books.view(ticker) is not None:
+            if (view := service.books.settled_view(ticker)) is not None:
+                return view
+            await trio.sleep(0.005)
+    view = service.books.view(ticker)
+    return view and attrs.evolve(view, is_valid=False, cause="crossed: the venue's action is not complete")
+
+
+def _add_admin(app: QuartTrio, service: Service) -> None:
+    @app.before_request
+    async def guard() -> None:
+        if request.method == "POST":
+            refuse_foreign(request, service.settings)
+
+    @app.post("/rl/admin/flush")
+    async def flush() -> Response:
+        """Write everything received so far to the database, and say when it is there."""
+        with trio.move_on_after(FLUSH_LIMIT_S) as limit:
+            await service.writer.flush()
+        if limit.cancelled_caught:
+            reason = service.writer.statistics().last_error or "the database is slow"
+            raise _Answer(503, {"error": f"not written within {FLUSH_LIMIT_S:.0f} s: {reason}; nothing is lost"})
+        return jsonify({"flushed": True})
+
+    @app.post("/rl/admin/resnapshot")
+    @validate_request(ResnapshotBody)
+    async def resnapshot(data: ResnapshotBody) -> tuple[Response, int]:
+        """Ask the venue for fresh snapshots; they arrive as ordinary data."""
+        unknown = [ticker for ticker in data.markets or () if ticker not in service.settings.tickers]
+        if unknown:
+            raise _Answer(404, {"error": f"not followed: {', '.join(unknown[:10])}"})
+        try:
+            service.feed.resnapshot(data.markets)
+        except FeedLostError as lost:
+            raise _Answer(503, {"error": f"{lost}: the next connection brings snapshots by itself"}) from lost
+        return jsonify({"requested": list(data.markets or service.settings.tickers)}), 202

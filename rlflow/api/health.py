@@ -1,0 +1,172 @@
+"""Whether the service is well, and whether its data can be trusted: two questions, two answers.
+
+*Health* is about the process: HTTP 503 only for what starting again would cure. *Readiness* is about the data: ready
+only while every market asked for has a valid book, the feed has been heard of lately, and the writer makes progress.
+Both are pure functions of the figures; they watch progress, not the absence of errors.
+"""
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+from rlflow.api.service import Figures
+
+Status: TypeAlias = Literal["healthy", "degraded", "unhealthy"]
+_WORSE: tuple[Status, ...] = ("healthy", "degraded", "unhealthy")
+
+# The venue pings every 10 s (protocol 3.6); two missed ones and a half are silence.
+SILENCE_S = 25.0
+# One statement may take 60 s, and a step of catching up some seconds; a writer that has had work for longer than this
+# without any progress hangs, and only a restart would cure it.
+WRITER_HANGS_S = 300.0
+# The database at hand, work waiting, and nothing committed for so long: something is wrong, though it may pass.
+WRITER_SLOW_S = 15.0
+LOOP_LAG_S = 1.0
+NS = 1_000_000_000
+
+
+@attrs.frozen
+class Component:
+    """One part's state. `reason` is None while it is healthy."""
+
+    status: Status
+    reason: str | None = None
+    details: dict[str, object] = attrs.Factory(dict)
+    needs_restart: bool = False
+
+
+@attrs.frozen
+class Health:
+    """All parts' states and the worst of them."""
+
+    components: dict[str, Component]
+
+    @property
+    def status(self) -> Status:
+        """The worst status of any component."""
+        return max((component.status for component in self.components.values()), key=_WORSE.index)
+
+    @property
+    def needs_restart(self) -> bool:
+        """Whether starting the process again would cure something."""
+        return any(component.needs_restart for component in self.components.values())
+
+    def as_json(self) -> dict[str, object]:
+        """Return the answer of `/rl/health`."""
+        return {
+            "status": self.status,
+            "service": "rlflow",
+            "components": {
+                name: {"status": component.status, **component.details}
+                | ({} if component.reason is None else {"reason": component.reason})
+                for name, component in self.components.items()
+            },
+        }
+
+
+def assess(figures: Figures, *, environment: str, is_simulated: bool) -> Health:
+    """Judge every component."""
+    return Health(
+        {
+            "database": _database(figures),
+            "write_queue": _write_queue(figures),
+            "orderbook_client": _client(figures, environment=environment, is_simulated=is_simulated),
+            "orderbook_state": _books(figures),
+            "journal": _journal(figures),
+            "event_loop": _loop(figures),
+        }
+    )
+
+
+def unready(figures: Figures, health: Health, tickers: tuple[str, ...], valid: set[str]) -> list[str]:
+    """Return every reason why the data cannot be trusted now; empty when it can."""
+    reasons = [
+        f"{name}: {component.reason}"
+        for name, component in health.components.items()
+        if component.reason is not None and name != "event_loop"
+    ]
+    missing = [ticker for ticker in tickers if ticker not in valid]
+    if missing:
+        reasons.append(f"no valid book of {', '.join(missing[:5])}{' and more' if len(missing) > 5 else ''}")
+    if figures.writer.is_catching_up:
+        reasons.append(f"write_queue: catching up, {figures.writer.backlog_bytes} bytes behind")
+    return list(dict.fromkeys(reasons))
+
+
+def _age_s(figures: Figures, since_ns: int | None) -> float:
+    return (figures.now_ns - (figures.started_ns if since_ns is None else since_ns)) / NS
+
+
+def _database(figures: Figures) -> Component:
+    writer = figures.writer
+    details: dict[str, object] = {"since_s": round(_age_s(figures, writer.since_ns), 1)}
+    if writer.is_connected:
+        return Component("healthy", details=details)
+    return Component("degraded", writer.last_error or "not connected yet", details)
+
+
+def _write_queue(figures: Figures) -> Component:
+    writer = figures.writer
+    details: dict[str, object] = {
+        "messages_enqueued": writer.messages_enqueued,
+        "rows_written": writer.rows_written,
+        "backlog_bytes": writer.backlog_bytes,
+        "is_catching_up": writer.is_catching_up,
+    }
+    quiet_s = _age_s(figures, max(writer.since_ns, writer.last_commit_ns or 0))
+    if writer.is_connected and writer.backlog_bytes and quiet_s > WRITER_HANGS_S:
+        reason = f"has work but has committed nothing for {quiet_s:.0f} s"
+        return Component("unhealthy", reason, details, needs_restart=True)
+    if writer.is_connected and writer.backlog_bytes and quiet_s > WRITER_SLOW_S:
+        return Component("degraded", f"has work but has committed nothing for {quiet_s:.0f} s", details)
+    if figures.self_check.differences:
+        reason = f"the tables differ from the live book: {figures.self_check.last_difference}"
+        return Component("unhealthy", reason, details)
+    if writer.is_catching_up:
+        return Component("degraded", f"catching up, {writer.backlog_bytes} bytes behind", details)
+    return Component("healthy", details=details)
+
+
+def _client(figures: Figures, *, environment: str, is_simulated: bool) -> Component:
+    feed = figures.feed
+    details: dict[str, object] = {
+        "connected": feed.is_connected,
+        "environment": environment,
+        "simulated": is_simulated,
+        "state": feed.state,
+        "reconnects": max(feed.connections - 1, 0),
+    }
+    if feed.state == "refused":
+        return Component("unhealthy", feed.last_cause, details)
+    if not feed.is_connected:
+        return Component("degraded", f"not connected: {feed.last_cause or feed.state}", details)
+    if feed.silent_s is not None and feed.silent_s > SILENCE_S:
+        return Component("degraded", f"nothing heard for {feed.silent_s:.0f} s", details)
+    return Component("healthy", details=details)
+
+
+def _books(figures: Figures) -> Component:
+    books = figures.books
+    details: dict[str, object] = {"markets": books.markets, "valid": books.valid}
+    if books.dropped:
+        return Component("unhealthy", f"{books.dropped} frames were lost to storage", details)
+    return Component("healthy", details=details)
+
+
+def _journal(figures: Figures) -> Component:
+    journal, captures = figures.journal, figures.captures
+    size = journal.end - journal.oldest
+    details: dict[str, object] = {"bytes": size, "max_bytes": journal.max_bytes, "unprotected": captures.unprotected}
+    if captures.dropped:
+        return Component("unhealthy", f"{captures.dropped} frames were dropped: no room anywhere", details)
+    if not captures.is_protected:
+        return Component("degraded", "full: frames go to the database unprotected", details)
+    return Component("healthy", details=details)
+
+
+def _loop(figures: Figures) -> Component:
+    lag_s = figures.worst_lag_s
+    details: dict[str, object] = {"worst_lag_ms": round(lag_s * 1000, 1)}
+    if lag_s > LOOP_LAG_S:
+        return Component("degraded", f"was held up for {lag_s:.1f} s", details)
+    return Component("healthy", details=details)

@@ -1,0 +1,121 @@
+"""What the endpoints need of the running service, and its figures gathered at one moment."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import attrs
+import trio
+
+from rlflow.config import Settings
+from rlflow.data.capture_log import CaptureLogStatistics
+from rlflow.data.journal import JournalStatistics
+from rlflow.data.orderbook_client import FeedStatus
+from rlflow.data.orderbook_state import BooksStatistics
+from rlflow.data.self_check import SelfCheckStatistics
+from rlflow.data.write_queue import WriterStatistics
+from rlflow.orderbook import BookView
+from rlflow.session.rows import Counts
+from rlflow.units import Nanos
+
+
+class Books(Protocol):
+    """The live books."""
+
+    def tickers(self) -> tuple[str, ...]:
+        """Return every market that a book was ever kept of."""
+        ...
+
+    def view(self, ticker: str) -> BookView | None:
+        """Return a market's book, valid or not."""
+        ...
+
+    def settled_view(self, ticker: str) -> BookView | None:
+        """Return a market's book, None while it is crossed within one action of the venue."""
+        ...
+
+    def statistics(self) -> BooksStatistics:
+        """Return the figures so far."""
+        ...
+
+
+class Feed(Protocol):
+    """The connection to the venue."""
+
+    def statistics(self) -> FeedStatus:
+        """Return how it is."""
+        ...
+
+    def resnapshot(self, tickers: Sequence[str] | None = None) -> None:
+        """Ask the venue for snapshots of these markets, None: of all; FeedLostError while not connected."""
+        ...
+
+
+class Writer(Protocol):
+    """The write queue."""
+
+    def statistics(self) -> WriterStatistics:
+        """Return where it stands."""
+        ...
+
+    async def flush(self) -> None:
+        """Wait until everything received so far is in the database."""
+        ...
+
+
+class LoopWatch(Protocol):
+    """The watch over the event loop."""
+
+    @property
+    def worst_lag_s(self) -> float:
+        """The longest time that the loop was held up lately."""
+        ...
+
+
+@attrs.frozen
+class Service:
+    """The parts of the running service that the endpoints read and ask."""
+
+    settings: Settings
+    books: Books
+    feed: Feed
+    writer: Writer
+    captures: Callable[[], CaptureLogStatistics]
+    journal: Callable[[], JournalStatistics]
+    self_check: Callable[[], SelfCheckStatistics]
+    stored_counts: Callable[[], Counts]
+    loop: LoopWatch
+    started_ns: Nanos
+    wall_ns: Callable[[], Nanos] = time.time_ns
+    clock: Callable[[], float] = trio.current_time
+
+    def figures(self) -> "Figures":
+        """Gather every part's figures at this moment."""
+        return Figures(
+            now_ns=self.wall_ns(),
+            started_ns=self.started_ns,
+            books=self.books.statistics(),
+            feed=self.feed.statistics(),
+            writer=self.writer.statistics(),
+            captures=self.captures(),
+            journal=self.journal(),
+            self_check=self.self_check(),
+            stored=self.stored_counts(),
+            worst_lag_s=self.loop.worst_lag_s,
+        )
+
+
+@attrs.frozen
+class Figures:
+    """Every part's figures at one moment."""
+
+    now_ns: Nanos
+    started_ns: Nanos
+    books: BooksStatistics
+    feed: FeedStatus
+    writer: WriterStatistics
+    captures: CaptureLogStatistics
+    journal: JournalStatistics
+    self_check: SelfCheckStatistics
+    stored: Counts
+    worst_lag_s: float

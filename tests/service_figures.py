@@ -1,0 +1,96 @@
+"""The figures of a service that is well, to be spoilt one by one."""
+
+from uuid import UUID
+
+from rlflow.api.service import Figures
+from rlflow.data.capture_log import CaptureLogStatistics
+from rlflow.data.journal import JournalStatistics
+from rlflow.data.orderbook_client import FeedStatus
+from rlflow.data.orderbook_state import BooksStatistics
+from rlflow.data.self_check import SelfCheckStatistics
+from rlflow.data.write_queue import WriterStatistics
+from rlflow.metrics import Histogram
+from rlflow.session.rows import Counts
+
+SECOND = 1_000_000_000
+NOW_NS = 1_795_305_600 * SECOND
+CAPTURE = UUID("0198c3f0-0000-7000-8000-000000000001")
+
+
+def _latency() -> Histogram:
+    histogram = Histogram()
+    histogram.record(50_000, times=99)
+    histogram.record(2_000_000)
+    return histogram
+
+
+FIGURES = Figures(
+    now_ns=NOW_NS,
+    started_ns=NOW_NS - 1000 * SECOND,
+    books=BooksStatistics(
+        messages=98,
+        markets=1,
+        valid=1,
+        unsettled=0,
+        read_back=0,
+        left_to_journal=0,
+        dropped=0,
+        latency=_latency().statistics(),
+        channel_peak=3,
+    ),
+    feed=FeedStatus(
+        url="ws://127.0.0.1:1/",
+        state="connected",
+        capture=CAPTURE,
+        connected_s=99.0,
+        silent_s=0.5,
+        connections=1,
+        failures=0,
+        last_cause=None,
+        last_code=None,
+        is_plain_pipe=False,
+    ),
+    writer=WriterStatistics(
+        is_connected=True,
+        since_ns=NOW_NS - 999 * SECOND,
+        last_error=None,
+        is_catching_up=False,
+        backlog_bytes=0,
+        messages_enqueued=97,
+        rows_written=95,
+        commits=4,
+        last_commit_ns=NOW_NS - SECOND,
+        commit_s=0.01,
+        caught_up_frames=0,
+        channel_used=0,
+        channel_size=10,
+    ),
+    captures=CaptureLogStatistics(
+        captures=1,
+        frames=100,
+        frame_bytes=30_000,
+        journalled=100,
+        unprotected=0,
+        dropped=0,
+        skipped_batches=0,
+        is_protected=True,
+        owed_records=0,
+    ),
+    journal=JournalStatistics(
+        oldest=0,
+        end=40_000,
+        synced=40_000,
+        max_bytes=2**32,
+        segments=1,
+        appended_batches=100,
+        appended_frames=100,
+        refused_batches=0,
+        is_full=False,
+        free_bytes=2**40,
+        truncated_bytes=0,
+        is_damaged=False,
+    ),
+    self_check=SelfCheckStatistics(3, 0, NOW_NS - SECOND, None),
+    stored=Counts(stored=95, control=2),
+    worst_lag_s=0.002,
+)

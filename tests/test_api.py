@@ -1,0 +1,277 @@
+"""The endpoints, asked over HTTP as a program would ask them, with a service whose parts stand still."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from quart import typing as quart_typing
+
+from rlflow.api.app import create_app
+from rlflow.api.service import Service
+from rlflow.config import Settings
+from rlflow.data.capture_log import CaptureLogStatistics
+from rlflow.data.orderbook_client import FeedStatus
+from rlflow.data.orderbook_state import BooksStatistics
+from rlflow.data.write_queue import WriterStatistics
+from rlflow.errors import FeedLostError
+from rlflow.orderbook import BookView
+from tests.service_figures import CAPTURE, FIGURES, NOW_NS, SECOND
+
+VIEW = BookView(
+    market_ticker="A",
+    capture=CAPTURE,
+    frame_no=7,
+    sequence_number=3,
+    received_ns=NOW_NS - SECOND // 4,
+    timestamp_ms=1_795_305_599_750,
+    is_valid=True,
+    cause=None,
+    yes_bids=((4510, 12_000), (4500, 350)),
+    no_bids=((5400, 2000),),
+)
+
+
+@attrs.define
+class StillBooks:
+    views: dict[str, BookView]
+
+    def tickers(self) -> tuple[str, ...]:
+        return tuple(self.views)
+
+    def view(self, ticker: str) -> BookView | None:
+        return self.views.get(ticker)
+
+    def settled_view(self, ticker: str) -> BookView | None:
+        view = self.views.get(ticker)
+        return view if view is not None and view.is_settled else None
+
+    def statistics(self) -> BooksStatistics:
+        return FIGURES.books
+
+
+@attrs.define
+class StillFeed:
+    asked: list[Sequence[str] | None] = attrs.Factory(list)
+    is_connected: bool = True
+
+    def statistics(self) -> FeedStatus:
+        return FIGURES.feed if self.is_connected else attrs.evolve(FIGURES.feed, state="waiting")
+
+    def resnapshot(self, tickers: Sequence[str] | None = None) -> None:
+        if not self.is_connected:
+            raise FeedLostError("not connected")
+        self.asked.append(tickers)
+
+
+@attrs.define
+class StillWriter:
+    figures: WriterStatistics = FIGURES.writer
+    is_stuck: bool = False
+
+    def statistics(self) -> WriterStatistics:
+        return self.figures
+
+    async def flush(self) -> None:
+        if self.is_stuck:
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+
+
+@attrs.define
+class World:
+    books: StillBooks = attrs.Factory(lambda: StillBooks({"A": VIEW}))
+    feed: StillFeed = attrs.Factory(StillFeed)
+    writer: StillWriter = attrs.Factory(StillWriter)
+    captures: CaptureLogStatistics = FIGURES.captures
+    environ: dict[str, str] = attrs.Factory(lambda: {"RL_MARKET_TICKER": "A,B"})
+
+    def client(self) -> quart_typing.TestClientProtocol:
+        class Still:
+            worst_lag_s = 0.0
+
+        service = Service(
+            settings=Settings.from_environ(self.environ),
+            books=self.books,
+            feed=self.feed,
+            writer=self.writer,
+            captures=lambda: self.captures,
+            journal=lambda: FIGURES.journal,
+            self_check=lambda: FIGURES.self_check,
+            stored_counts=lambda: FIGURES.stored,
+            loop=Still(),
+            started_ns=FIGURES.started_ns,
+            wall_ns=lambda: NOW_NS,
+        )
+        return create_app(service).test_client()
+
+
+async def get(world: World, path: str, status: int = 200) -> Any:
+    response = await world.client().get(path)
+    assert response.status_code == status, await response.get_data(as_text=True)
+    return await response.get_json()
+
+
+async def post(world: World, path: str, status: int, *, json: object = None, **headers: str) -> Any:
+    response = await world.client().post(path, json=json, headers=headers)
+    assert response.status_code == status, await response.get_data(as_text=True)
+    return await response.get_json()
+
+
+async def test_health_has_the_promised_form() -> None:
+    answer = await get(World(), "/rl/health")
+    assert (answer["status"], answer["service"]) == ("healthy", "rlflow")
+    components = answer["components"]
+    assert components["database"]["status"] == "healthy"
+    assert (components["write_queue"]["status"], components["write_queue"]["messages_enqueued"]) == ("healthy", 97)
+    assert (components["orderbook_client"]["status"], components["orderbook_client"]["connected"]) == ("healthy", True)
+
+
+async def test_health_is_503_only_for_what_a_restart_cures() -> None:
+    away = attrs.evolve(FIGURES.writer, is_connected=False, last_error="refused")
+    assert (await get(World(writer=StillWriter(away)), "/rl/health"))["status"] == "degraded"
+    hanging = attrs.evolve(FIGURES.writer, backlog_bytes=1, last_commit_ns=NOW_NS - 400 * SECOND)
+    assert (await get(World(writer=StillWriter(hanging)), "/rl/health", 503))["status"] == "unhealthy"
+
+
+async def test_ready_says_why_not() -> None:
+    assert await get(World(), "/rl/ready", 503) == {"ready": False, "reasons": ["no valid book of B"]}
+    both = StillBooks({"A": VIEW, "B": attrs.evolve(VIEW, market_ticker="B")})
+    assert await get(World(books=both), "/rl/ready") == {"ready": True, "reasons": []}
+
+
+async def test_a_snapshot_is_in_cents_and_contracts_best_first() -> None:
+    answer = await get(World(), "/rl/orderbook/snapshot")
+    assert answer["market_ticker"] == "A"
+    assert (answer["valid"], answer["sequence_number"], answer["age_ms"]) == (True, 3, 250)
+    assert answer["yes_bids"] == [[45.1, 120], [45, 3.5]]
+    assert answer["yes_asks"] == [[46, 20]]
+    assert answer["no_bids"] == [[54, 20]]
+    assert answer["no_asks"] == [[54.9, 120], [55, 3.5]]
+    assert (answer["yes_spread"], answer["no_spread"]) == (0.9, 0.9)
+    assert (answer["yes_mid_price"], answer["no_mid_price"]) == (45.55, 54.45)
+
+
+async def test_depth_cuts_every_side() -> None:
+    answer = await get(World(), "/rl/orderbook/snapshot?market=A&depth=1")
+    assert [len(answer[side]) for side in ("yes_bids", "yes_asks", "no_bids", "no_asks")] == [1, 1, 1, 1]
+
+
+async def test_an_empty_side_has_neither_spread_nor_mid() -> None:
+    world = World(books=StillBooks({"A": attrs.evolve(VIEW, no_bids=())}))
+    answer = await get(world, "/rl/orderbook/snapshot")
+    assert answer["yes_asks"] == []
+    assert answer["yes_spread"] is None
+    assert answer["yes_mid_price"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "word"),
+    [
+        ("market=NOPE", 404, "not followed"),
+        ("market=B", 503, "no snapshot"),
+        ("depth=0", 400, "depth"),
+        ("depth=many", 400, "depth"),
+        ("colour=red", 400, "colour"),
+    ],
+)
+async def test_a_bad_question_gets_a_reason(query: str, status: int, word: str) -> None:
+    assert word in (await get(World(), f"/rl/orderbook/snapshot?{query}", status))["error"]
+
+
+async def test_a_book_that_cannot_be_trusted_is_503_with_the_cause() -> None:
+    world = World(books=StillBooks({"A": attrs.evolve(VIEW, is_valid=False, cause="sequence gap")}))
+    answer = await get(world, "/rl/orderbook/snapshot", 503)
+    assert answer == {"error": "A: sequence gap", "market_ticker": "A", "valid": False}
+
+
+async def test_a_book_that_stays_crossed_is_not_shown() -> None:
+    world = World(books=StillBooks({"A": attrs.evolve(VIEW, is_settled=False)}))
+    assert "crossed" in (await get(world, "/rl/orderbook/snapshot", 503))["error"]
+
+
+async def test_status_shows_settings_masked_and_frames_that_balance() -> None:
+    world = World(environ={"DATABASE_URL": "postgresql://u:hunter2@h/d", "RL_MARKET_TICKER": "A"})
+    answer = await get(world, "/rl/status")
+    assert answer["settings"]["DATABASE_URL"] == "postgresql://u:***@h/d"
+    assert answer["accounting"]["received"] == 100
+    assert answer["accounting"]["pending"] == 3
+    assert answer["accounting"]["balances"] is True
+    assert answer["latency_us"]["p50"] == pytest.approx(50, rel=0.07)
+    assert "hunter2" not in str(answer)
+
+
+async def test_frames_that_do_not_balance_are_seen() -> None:
+    world = World(captures=attrs.evolve(FIGURES.captures, frames=101))
+    assert (await get(world, "/rl/status"))["accounting"]["balances"] is False
+
+
+async def test_metrics_are_prometheus_text_without_market_labels() -> None:
+    response = await World().client().get("/rl/metrics")
+    text = await response.get_data(as_text=True)
+    assert response.content_type.startswith("text/plain; version=0.0.4")
+    assert "rlflow_frames_received_total 100.0" in text
+    assert 'rlflow_frames_committed_total{outcome="stored"} 95.0' in text
+    assert "market" not in text.replace("Markets that a book was ever kept of.", "")
+
+
+async def test_flush_waits_for_the_database() -> None:
+    assert await post(World(), "/rl/admin/flush", 200, json={}) == {"flushed": True}
+
+
+async def test_flush_gives_up_with_the_reason(autojump_clock: trio.testing.MockClock) -> None:
+    world = World(writer=StillWriter(attrs.evolve(FIGURES.writer, last_error="away"), is_stuck=True))
+    assert "away" in (await post(world, "/rl/admin/flush", 503, json={}))["error"]
+
+
+async def test_resnapshot_asks_the_feed() -> None:
+    world = World()
+    assert await post(world, "/rl/admin/resnapshot", 202, json={"markets": ["B"]}) == {"requested": ["B"]}
+    await post(world, "/rl/admin/resnapshot", 202, json={})
+    assert world.feed.asked == [["B"], None]
+    assert "not followed" in (await post(world, "/rl/admin/resnapshot", 404, json={"markets": ["X"]}))["error"]
+    world.feed.is_connected = False
+    assert "not connected" in (await post(world, "/rl/admin/resnapshot", 503, json={}))["error"]
+
+
+async def test_a_foreign_page_may_change_nothing() -> None:
+    world = World()
+    await post(world, "/rl/admin/flush", 403, json={}, Origin="http://evil.example")
+    await post(world, "/rl/admin/flush", 403, json={}, Host="evil.example")
+    await post(world, "/rl/admin/flush", 200, json={}, Origin="http://localhost:8001", Host="127.0.0.1:8001")
+    response = await world.client().post("/rl/admin/flush", data="x", headers={"Content-Type": "text/plain"})
+    assert response.status_code == 415
+
+
+async def test_a_configured_token_is_needed() -> None:
+    world = World(environ={"RL_ADMIN_TOKEN": "secret", "RL_MARKET_TICKER": "A"})
+    await post(world, "/rl/admin/flush", 401, json={})
+    await post(world, "/rl/admin/flush", 401, json={}, Authorization="Bearer wrong")
+    await post(world, "/rl/admin/flush", 200, json={}, Authorization="Bearer secret")
+
+
+async def test_unknown_paths_and_methods_are_json_errors() -> None:
+    assert "error" in await get(World(), "/nothing", 404)
+    assert "error" in await get(World(), "/rl/admin/flush", 405)
+
+
+async def test_a_body_that_is_no_json_or_too_large_is_refused() -> None:
+    client = World().client()
+    headers = {"Content-Type": "application/json"}
+    assert (await client.post("/rl/admin/resnapshot", data="{", headers=headers)).status_code == 400
+    assert (await client.post("/rl/admin/resnapshot", data="x" * 70_000, headers=headers)).status_code == 413
+
+
+async def test_openapi_describes_every_endpoint() -> None:
+    paths = (await get(World(), "/rl/openapi.json"))["paths"]
+    assert set(paths) == {
+        "/rl/health",
+        "/rl/ready",
+        "/rl/status",
+        "/rl/metrics",
+        "/rl/orderbook/snapshot",
+        "/rl/admin/flush",
+        "/rl/admin/resnapshot",
+    }

@@ -1,0 +1,73 @@
+"""Health and readiness as pure functions of the figures."""
+
+from typing import Any
+
+import attrs
+import pytest
+
+from rlflow.api.health import Health, assess, unready
+from rlflow.api.service import Figures
+from tests.service_figures import FIGURES, NOW_NS, SECOND
+
+
+def with_part(part: str, **changes: Any) -> Figures:
+    return attrs.evolve(FIGURES, **{part: attrs.evolve(getattr(FIGURES, part), **changes)})
+
+
+def judge(figures: Figures) -> Health:
+    return assess(figures, environment="sim", is_simulated=True)
+
+
+def test_a_running_service_is_healthy_and_ready() -> None:
+    health = judge(FIGURES)
+    assert (health.status, health.needs_restart) == ("healthy", False)
+    assert unready(FIGURES, health, ("A",), {"A"}) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "component", "status"),
+    [
+        ("writer", {"is_connected": False, "last_error": "refused"}, "database", "degraded"),
+        ("writer", {"is_catching_up": True, "backlog_bytes": 9}, "write_queue", "degraded"),
+        ("writer", {"backlog_bytes": 1, "last_commit_ns": NOW_NS - 20 * SECOND}, "write_queue", "degraded"),
+        ("writer", {"backlog_bytes": 1, "last_commit_ns": NOW_NS - 400 * SECOND}, "write_queue", "unhealthy"),
+        ("feed", {"state": "waiting", "last_cause": "peer closed"}, "orderbook_client", "degraded"),
+        ("feed", {"state": "refused", "last_cause": "key refused"}, "orderbook_client", "unhealthy"),
+        ("feed", {"silent_s": 26.0}, "orderbook_client", "degraded"),
+        ("books", {"dropped": 1}, "orderbook_state", "unhealthy"),
+        ("captures", {"is_protected": False}, "journal", "degraded"),
+        ("captures", {"dropped": 3}, "journal", "unhealthy"),
+        ("self_check", {"differences": 1, "last_difference": "A"}, "write_queue", "unhealthy"),
+    ],
+)
+def test_a_part_that_is_not_well_says_so_and_the_data_is_not_ready(
+    part: str, changes: dict[str, Any], component: str, status: str
+) -> None:
+    figures = with_part(part, **changes)
+    health = judge(figures)
+    assert health.components[component].status == status
+    assert health.components[component].reason
+    assert health.status == status
+    assert unready(figures, health, ("A",), {"A"})
+
+
+def test_only_a_writer_that_hangs_asks_for_a_restart() -> None:
+    hanging = with_part("writer", backlog_bytes=1, last_commit_ns=NOW_NS - 400 * SECOND)
+    assert judge(hanging).needs_restart
+    away = with_part("writer", is_connected=False, backlog_bytes=1, last_commit_ns=NOW_NS - 400 * SECOND)
+    assert not judge(away).needs_restart
+
+
+def test_a_quiet_writer_without_work_is_well() -> None:
+    assert judge(with_part("writer", last_commit_ns=NOW_NS - 4000 * SECOND)).status == "healthy"
+
+
+def test_a_held_up_loop_degrades_health_but_not_the_data() -> None:
+    figures = attrs.evolve(FIGURES, worst_lag_s=2.0)
+    health = judge(figures)
+    assert health.status == "degraded"
+    assert unready(figures, health, ("A",), {"A"}) == []
+
+
+def test_readiness_names_the_markets_without_a_valid_book() -> None:
+    assert unready(FIGURES, judge(FIGURES), ("A", "B"), {"A"}) == ["no valid book of B"]
