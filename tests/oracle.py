@@ -130,6 +130,7 @@ class Oracle:
         elif kind == "ok":
             self._hold(frame.get("msg"), sid)
         elif kind == "unsubscribed":
+            self.sids[sid].is_dead = False
             self._hold({"market_tickers": []}, sid)
             self.sids[sid].is_dead = True
         elif kind == "error" and frame["msg"]["code"] in TERMINAL and not self.sids[sid].is_dead:

@@ -13,8 +13,10 @@ CAPTURE = UUID("019a0000-0000-7000-8000-000000000001")
 small = st.integers(0, 11)
 
 
-def steps(*names: str, size: int = 25) -> st.SearchStrategy[list[Step]]:
-    return st.lists(st.tuples(st.sampled_from(names), small, small, small), max_size=size)
+def steps(*names: str) -> st.SearchStrategy[list[Step]]:
+    """Steps by name; every second list is long, the others can shrink to nothing."""
+    step = st.tuples(st.sampled_from(names), small, small, small)
+    return st.lists(step, max_size=25) | st.lists(step, min_size=15, max_size=40)
 
 
 @attrs.frozen

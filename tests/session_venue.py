@@ -282,10 +282,10 @@ class Venue:
         self.sent[-2:] = self.sent[:-3:-1]
 
     def do_resend(self) -> None:
-        """An older data frame again."""
+        """Older data frames again."""
         older = [item for item in self.sent[-8:] if isinstance(item.content, bytes) and b"_delta" in item.content[:30]]
-        if older:
-            self.put(older[self.b % len(older)].content, older[self.b % len(older)].truth)
+        for item in older[self.b % 8 :] if self.c % 2 else older[:1]:
+            self.put(item.content, item.truth)
 
     def do_restart(self) -> None:
         self.seqs[self.sid] = self.a // 4

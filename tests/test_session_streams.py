@@ -18,6 +18,8 @@ from tests.session_strategies import CAPTURE, Stream, any_streams, legal_streams
 
 SMALL = Limits(checkpoint_deltas=3)
 
+untimed = settings(deadline=None)
+
 
 def one_by_one(stream: Stream) -> list[Batch]:
     """Return the stream with every frame in a batch of its own."""
@@ -52,6 +54,7 @@ def levels(view: BookView) -> tuple[Levels, Levels]:
     return view.yes_bids, view.no_bids
 
 
+@untimed
 @given(legal_streams())
 def test_nothing_is_refused_or_missing_in_a_legal_stream(stream: Stream) -> None:
     session = Session(CAPTURE)
@@ -66,6 +69,7 @@ def test_nothing_is_refused_or_missing_in_a_legal_stream(stream: Stream) -> None
     assert rows.counts.total() == len(stream.frames)
 
 
+@untimed
 @given(any_streams())
 def test_a_book_that_is_called_valid_is_the_venues(stream: Stream) -> None:
     session = Session(CAPTURE, SMALL)
@@ -79,6 +83,7 @@ def test_a_book_that_is_called_valid_is_the_venues(stream: Stream) -> None:
                 assert tracked.is_settled == (not tracked.book.is_crossed)
 
 
+@untimed
 @given(st.booleans().flatmap(lambda sparse: any_streams(sparse=sparse)))
 def test_books_and_their_validity_equal_a_naive_reading(stream: Stream) -> None:
     session = Session(CAPTURE, SMALL)
@@ -95,6 +100,7 @@ def test_books_and_their_validity_equal_a_naive_reading(stream: Stream) -> None:
                 assert levels(session.view(ticker)) == (expected.bids("yes"), expected.bids("no"))
 
 
+@untimed
 @given(any_streams())
 def test_every_frame_is_counted_in_one_place(stream: Stream) -> None:
     session = Session(CAPTURE, SMALL)
@@ -108,6 +114,7 @@ def test_every_frame_is_counted_in_one_place(stream: Stream) -> None:
         assert not any(row.traceback_digest for row in rows.rejects)
 
 
+@untimed
 @given(any_streams())
 def test_batches_of_any_size_make_the_same_rows(stream: Stream) -> None:
     together = feed_all(Session(CAPTURE, SMALL), stream.batches)
@@ -115,6 +122,7 @@ def test_batches_of_any_size_make_the_same_rows(stream: Stream) -> None:
     assert together == apart
 
 
+@untimed
 @given(any_streams())
 def test_rows_alone_give_every_valid_book_at_every_frame(stream: Stream) -> None:
     session = Session(CAPTURE, SMALL)
@@ -136,7 +144,7 @@ def test_rows_alone_give_every_valid_book_at_every_frame(stream: Stream) -> None
                 assert levels(view) == (found.book.bids("yes"), found.book.bids("no"))
 
 
-@settings(max_examples=60)
+@settings(untimed, max_examples=30)
 @given(any_streams())
 def test_a_session_resumed_at_any_frame_goes_on_with_the_same_rows(stream: Stream) -> None:
     batches = one_by_one(stream)
@@ -157,6 +165,7 @@ def test_a_session_resumed_at_any_frame_goes_on_with_the_same_rows(stream: Strea
                 assert resumed.view(ticker) == live.view(ticker)
 
 
+@untimed
 @given(any_streams(), st.integers(0, 40))
 def test_a_session_resumed_within_a_batch_skips_what_it_has(stream: Stream, cut: int) -> None:
     batches = one_by_one(stream)[: cut + 1]

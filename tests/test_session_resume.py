@@ -1,0 +1,102 @@
+"""What must not be fed, what was lost on the way, and going on behind it."""
+
+import json
+from uuid import UUID
+
+import pytest
+
+from rlflow.kalshi.notices import BooksInvalid
+from rlflow.session.records import Batch, Closed, Kind, local_batch
+from rlflow.session.rows import ResumePoint, ResumeState
+from rlflow.session.session import Session
+from tests.session_line import (
+    OPENED,
+    Line,
+    delta,
+    gaps,
+    line_with_two_books,
+    snapshot,
+    trade,
+)
+from tests.session_replay import resume_point
+from tests.session_strategies import CAPTURE
+from tests.session_venue import MS, START_NS
+
+
+@pytest.fixture
+def line() -> Line:
+    return line_with_two_books()
+
+
+def test_numbers_must_go_on_and_belong_to_the_capture(line: Line) -> None:
+    other = UUID(int=7)
+    for batch, words in (
+        (Batch(Kind.FRAMES, CAPTURE, 9, START_NS, (b"{}",)), "frame 9 where 6 should follow"),
+        (Batch(Kind.FRAMES, other, 6, START_NS, (b"{}",)), "a batch of capture"),
+        (local_batch(OPENED, CAPTURE, 6, START_NS), "OPENED has number 6"),
+        (Batch(Kind.FRAMES, CAPTURE, 0, START_NS, (b"{}",)), "FRAMES has number 0"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            line.session.feed(batch)
+    assert line.session.upto_frame == 5
+
+
+def test_nothing_comes_after_the_closing_record(line: Line) -> None:
+    line.record(Closed(cause="stopped"))
+    with pytest.raises(ValueError, match="after the capture was closed"):
+        line.receive(delta(3))
+
+
+def test_a_batch_that_was_processed_already_gives_empty_rows(line: Line) -> None:
+    batch = Batch(Kind.FRAMES, CAPTURE, 6, line.now_ns + 1, (json.dumps(delta(3)).encode(),))
+    first = line.session.feed(batch)
+    again = line.session.feed(batch)
+    assert len(again) == again.counts.total() == 0
+    assert (again.after_frame, again.upto_frame, again.resume) == (6, 6, first.resume)
+
+
+def test_frames_that_were_lost_before_they_were_stored_are_counted_and_leave_gaps(line: Line) -> None:
+    before_ns, lost_ns = line.now_ns, line.now_ns + MS
+    rows = line.session.lose(20, lost_ns, "dropped")
+    assert (rows.after_frame, rows.upto_frame, rows.counts.dropped) == (5, 20, 15)
+    assert gaps(rows) == [
+        ("orderbook_delta", "A", "dropped"),
+        ("orderbook_delta", "B", "dropped"),
+        ("trade", None, "dropped"),
+    ]
+    assert {(gap.frame_no, gap.from_frame, gap.from_ns) for gap in rows.gaps} == {(20, 5, before_ns)}
+    line.all.absorb(rows)
+    rows = line.receive(delta(40), trade(17), snapshot(41))
+    assert rows.gaps == []
+    assert line.is_valid("A")
+
+
+def test_the_lost_beginning_of_a_capture_is_a_gap_of_both_channels() -> None:
+    line = Line()
+    rows = line.session.lose(3, START_NS, "dropped")
+    assert gaps(rows) == [("orderbook_delta", None, "dropped"), ("trade", None, "dropped")]
+    assert {gap.to_ns for gap in rows.gaps} == {START_NS}
+
+
+def test_a_sampled_capture_is_resumed_with_invalid_books_and_their_gaps(line: Line) -> None:
+    line.receive(delta(4, ticker="B"), snapshot(5, "B"))
+    point = resume_point(line.all, line.opened)
+    state = point.state
+    session = Session.resume(ResumePoint(CAPTURE, point.committed_frame, line.opened, state, ()))
+    assert session.resume_state() == state
+    rows = session.feed(Batch(Kind.FRAMES, CAPTURE, 8, line.now_ns + MS, (json.dumps(delta(6)).encode(),)))
+    (gap,) = rows.gaps
+    assert (gap.market_ticker, gap.cause, gap.from_frame) == ("B", "resumed without the book", 7)
+    assert (gap.frame_no, gap.from_ns) == (8, line.now_ns)
+    assert session.take_notices() == [BooksInvalid(1, ("B",), "resumed without the book")]
+    assert rows.deltas[0].action is None
+
+
+def test_a_capture_of_which_nothing_is_known_is_resumed_with_a_gap_of_both_channels() -> None:
+    session = Session.resume(ResumePoint(CAPTURE, 41, OPENED, ResumeState(), ()))
+    rows = session.feed(Batch(Kind.FRAMES, CAPTURE, 42, START_NS, (json.dumps(snapshot(9)).encode(),)))
+    assert gaps(rows) == [
+        ("orderbook_delta", None, "resumed without the book"),
+        ("trade", None, "resumed without the book"),
+    ]
+    assert session.books["A"].is_valid
