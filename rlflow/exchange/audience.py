@@ -1,0 +1,103 @@
+"""Everyone who is connected, as the markets see them."""
+
+from collections.abc import Iterable
+
+import attrs
+import trio
+
+from rlflow.exchange.conversation import Ending
+from rlflow.exchange.faults import FaultKind
+from rlflow.exchange.items import ORDERBOOK, Item
+from rlflow.exchange.link import Link
+
+
+@attrs.frozen
+class ExchangeStatistics:
+    """What a running exchange has done."""
+
+    connections: int
+    """Open now."""
+    accepted: int
+    """Since the start."""
+    refused: int
+    """Upgrades answered with an error."""
+    sent_frames: int
+    slow_consumer_errors: int
+
+
+class Audience:
+    """The open links. Whoever publishes need not know how many there are."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.refused = 0
+        self._links: set[Link] = set()
+        self._changed = trio.Event()
+        self._sent_frames = 0
+        self._slow_consumer_errors = 0
+
+    def add(self, link: Link) -> None:
+        """Let a link take part."""
+        self._links.add(link)
+
+    def remove(self, link: Link) -> None:
+        """Take a link out; what it had done stays counted."""
+        self._links.remove(link)
+        self._sent_frames += link.sent_frames
+        self._slow_consumer_errors += link.conversation.slow_consumer_errors
+        self.note_change()
+
+    def note_change(self) -> None:
+        """Wake those who wait for subscriptions or departures."""
+        self._changed.set()
+        self._changed = trio.Event()
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether anybody has a subscription."""
+        return any(link.conversation.has_subscription for link in self._links)
+
+    def publish(self, items: Iterable[Item]) -> None:
+        """Queue items for everyone."""
+        for link in self._links:
+            link.publish(items)
+
+    async def wait_listening(self) -> None:
+        """Wait until somebody has a subscription."""
+        while not self.is_listening:
+            await self._changed.wait()
+
+    async def wait_holding(self, tickers: frozenset[str]) -> None:
+        """Wait until somebody holds the books of all these markets."""
+        while not any(link.conversation.holds(tickers) for link in self._links):
+            await self._changed.wait()
+
+    async def wait_room(self) -> None:
+        """Wait for the slowest."""
+        for link in tuple(self._links):
+            await link.wait_room()
+
+    async def part(self, ending: Ending) -> None:
+        """Send everyone the rest, then end all connections, and wait until they are gone."""
+        leaving = tuple(self._links)
+        for link in leaving:
+            await link.wait_drained()
+            link.end(ending)
+        while not self._links.isdisjoint(leaving):
+            await self._changed.wait()
+
+    def inject(self, kind: FaultKind, channel: str = ORDERBOOK) -> None:
+        """Let a fault strike every open connection at the channel's next frame."""
+        for link in self._links:
+            link.conversation.script.add_next(kind, channel)
+
+    def statistics(self) -> ExchangeStatistics:
+        """Return the counts so far."""
+        return ExchangeStatistics(
+            connections=len(self._links),
+            accepted=self.accepted,
+            refused=self.refused,
+            sent_frames=self._sent_frames + sum(link.sent_frames for link in self._links),
+            slow_consumer_errors=self._slow_consumer_errors
+            + sum(link.conversation.slow_consumer_errors for link in self._links),
+        )

@@ -1,0 +1,122 @@
+"""What happens to an accepted TCP connection: upgrade or refusal, conversation, goodbye."""
+
+from collections.abc import Callable
+from functools import partial
+
+import attrs
+import trio
+import trio_websocket
+import wsproto.utilities
+
+from rlflow.exchange.audience import Audience
+from rlflow.exchange.config import ExchangeConfig
+from rlflow.exchange.conversation import Conversation, Ending, Limits
+from rlflow.exchange.faults import FaultScript
+from rlflow.exchange.handshake import check_upgrade
+from rlflow.exchange.items import Markets
+from rlflow.exchange.link import Link
+from rlflow.exchange.stream import SharedStream
+from rlflow.units import Nanos
+
+_STOPPED = Ending(1001, "the exchange stops")
+
+# The opening request comes at once or never.
+_HANDSHAKE_S = 10.0
+
+
+@attrs.frozen
+class Door:
+    """Serves connections of one exchange.
+
+    REST shares the port by being told apart here, from the first request, before the websocket library sees it; until
+    then the library answers a plain request with 400.
+    """
+
+    config: ExchangeConfig
+    limits: Limits
+    markets: Markets
+    audience: Audience
+    now_ns: Callable[[], Nanos]
+
+    async def serve(self, transport: trio.abc.Stream) -> None:
+        """Serve one connection until the peer or the exchange ends it; cancelled, it still says goodbye."""
+        stream = SharedStream(transport)
+        async with trio.open_nursery() as nursery:
+            # What keeps the connection going must outlive a cancellation by the length of a goodbye.
+            tasks = await nursery.start(_shielded_nursery)
+            try:
+                websocket = await self._open(tasks, stream)
+                if websocket is not None:
+                    await self._converse(tasks, websocket, stream)
+            finally:
+                tasks.cancel_scope.cancel()
+                await trio.aclose_forcefully(stream)
+
+    async def _open(self, tasks: trio.Nursery, stream: SharedStream) -> trio_websocket.WebSocketConnection | None:
+        """Return the accepted websocket; None if there is none, because it was refused or is no websocket."""
+        with trio.move_on_after(_HANDSHAKE_S) as scope:
+            # The library tells nobody when what it hears is no upgrade request, or nothing.
+            tasks.start_soon(_cancel_when_over, stream, scope)
+            request = await trio_websocket.wrap_server_stream(tasks, stream)
+            refusal = check_upgrade(
+                request.headers,
+                request.path,
+                keys=self.config.keys,
+                now_ms=self._now_ms(),
+                max_skew_ms=round(self.config.max_skew_s * 1000),
+            )
+            try:
+                if refusal is None:
+                    return await request.accept()
+                self.audience.refused += 1
+                headers = [(b"Content-Type", b"application/json")]
+                await request.reject(refusal.status, extra_headers=headers, body=refusal.body())
+            except trio_websocket.ConnectionClosed:
+                pass  # the peer did not wait for the answer
+        return None
+
+    async def _converse(
+        self, tasks: trio.Nursery, websocket: trio_websocket.WebSocketConnection, stream: SharedStream
+    ) -> None:
+        """Run one accepted connection until it is to end, then end it in that way."""
+        link = self._new_link(websocket, stream)
+        name = f"exchange connection {link.number}"
+        tasks.start_soon(link.listen, self.audience.note_change, name=f"{name} listens")
+        tasks.start_soon(link.write, name=f"{name} writes")
+        keep_alive = partial(link.keep_alive, self.config.ping_interval_s, self.config.pong_limit_s)
+        tasks.start_soon(keep_alive, name=f"{name} pings")
+        self.audience.add(link)
+        ending = _STOPPED
+        try:
+            ending = await link.wait_ended()
+        finally:
+            self.audience.remove(link)
+            with trio.move_on_after(self.config.goodbye_s, shield=True):
+                await link.close(ending)
+
+    def _new_link(self, websocket: trio_websocket.WebSocketConnection, stream: SharedStream) -> Link:
+        self.audience.accepted += 1
+        number = self.audience.accepted
+        script = FaultScript(fault for fault in self.config.faults if fault.connection == number)
+        return Link(number, websocket, stream, Conversation(self.markets, self.limits, script), self._now_ms)
+
+    def _now_ms(self) -> int:
+        return self.now_ns() // 1_000_000
+
+
+async def _shielded_nursery(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """Hold a nursery open that no cancellation from outside reaches; it ends when its own scope is cancelled."""
+    try:
+        async with trio.open_nursery() as nursery:
+            task_status.started(nursery)
+            nursery.cancel_scope.shield = True
+            await trio.sleep_forever()
+    except* wsproto.utilities.LocalProtocolError:
+        # trio-websocket 0.12 answers a ping that comes behind our close frame; wsproto refuses, rightly. The
+        # connection is closing already, and with this nursery gone its stream is closed at once.
+        pass
+
+
+async def _cancel_when_over(stream: SharedStream, scope: trio.CancelScope) -> None:
+    await stream.over.wait()
+    scope.cancel()

@@ -1,0 +1,65 @@
+"""What a market publishes: encoded once, sent to every subscription that covers it."""
+
+from typing import Protocol
+
+import attrs
+import msgspec
+
+from rlflow.units import Count, Price, complement, format_price
+
+ORDERBOOK = "orderbook_delta"
+TRADE = "trade"
+
+Ladder = tuple[tuple[Price, Count], ...]
+
+
+class Item(msgspec.Struct, gc=False):
+    """One publication; the frame is `head`, then the connection's own sid and seq, then `tail`."""
+
+    channel: str
+    ticker: str
+    """Empty: for every subscription of the channel that covers all of `markets`."""
+    head: bytes
+    tail: bytes
+    no_price: Price = -1
+    """The NO price of a NO level's change, which `use_yes_price` turns into its complement; -1: nothing to turn."""
+    recorded_seq: int | None = None
+    """The number it had in a recording whose numbers are kept; None: the next free one."""
+    markets: tuple[str, ...] = ()
+
+    def yes_priced_tail(self) -> bytes:
+        """Return the tail for a subscription that asked for YES prices throughout (protocol 4.5)."""
+        if self.no_price < 0:
+            return self.tail
+        return self.tail.replace(_priced(self.no_price), _priced(complement(self.no_price)), 1)
+
+
+def _priced(price: Price) -> bytes:
+    return b'"price_dollars":"%b"' % format_price(price).encode()
+
+
+@attrs.frozen
+class Image:
+    """A market's whole book at a moment, prices as each side's own, in no particular order."""
+
+    market_ticker: str
+    market_id: str = ""
+    clock: int = 0
+    """The engine's counter at the market's last change; 0 before the first."""
+    yes: Ladder = ()
+    no: Ladder = ()
+
+
+class Markets(Protocol):
+    """What a conversation asks about the markets."""
+
+    def image(self, ticker: str) -> Image | None:
+        """Return the book to send as a snapshot now, an empty one for a market that nobody knows.
+
+        None: a recording is about to bring its own snapshot, so none must be sent.
+        """
+        ...
+
+    def objection(self, *, use_yes_price: bool) -> str | None:
+        """Return why an order book subscription with this convention cannot be served, None if it can."""
+        ...

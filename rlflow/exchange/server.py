@@ -1,0 +1,118 @@
+"""The exchange as a task: listening socket, connections, and the source that makes the markets move."""
+
+import math
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import attrs
+import trio
+
+from rlflow.exchange.audience import Audience, ExchangeStatistics
+from rlflow.exchange.config import Address, ExchangeConfig
+from rlflow.exchange.conversation import Ending, Limits
+from rlflow.exchange.door import Door
+from rlflow.exchange.faults import FaultKind
+from rlflow.exchange.items import ORDERBOOK, Markets
+from rlflow.exchange.replay import ReplayedMarkets
+from rlflow.exchange.simulation import Simulation
+from rlflow.exchange.sources import run_replay, run_simulation
+from rlflow.units import Nanos
+
+
+@attrs.frozen
+class Exchange:
+    """A running exchange, as its task reports it."""
+
+    address: Address
+    config: ExchangeConfig
+    _audience: Audience
+
+    @property
+    def url(self) -> str:
+        """The websocket's URL."""
+        return self.address.url
+
+    @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return self.address.host
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self.address.port
+
+    def statistics(self) -> ExchangeStatistics:
+        """Return the counts so far."""
+        return self._audience.statistics()
+
+    def inject(self, kind: FaultKind, channel: str = ORDERBOOK) -> None:
+        """Let a fault strike every open connection at the channel's next frame."""
+        self._audience.inject(kind, channel)
+
+    async def disconnect(self, ending: Ending | None = None) -> None:
+        """End all connections behind what is queued, as for maintenance, and wait until they are gone."""
+        await self._audience.part(ending or Ending(1001, "maintenance"))
+
+
+async def serve(
+    config: ExchangeConfig,
+    *,
+    now_ns: Callable[[], Nanos] = time.time_ns,
+    task_status: trio.TaskStatus[Exchange] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a local venue until cancelled; connections then get a proper close frame, within `goodbye_s`.
+
+    Reports an `Exchange` once it accepts connections. A replay that has come to its end goes on serving, in silence.
+
+    Raises:
+        OSError: The port cannot be had.
+        RecordingError: A recording turned out to be damaged.
+    """
+    audience = Audience()
+    source = _source(config, audience, now_ns)
+    door = Door(config, source.limits, source.markets, audience, now_ns)
+    async with trio.open_nursery() as nursery:
+        listeners = await _open_listeners(config)
+        port = _port(listeners[0])
+        await nursery.start(trio.serve_listeners, door.serve, listeners, name="exchange door")
+        nursery.start_soon(source.run, name="exchange markets")
+        task_status.started(Exchange(Address(config.host, port, config.tls is not None), config, audience))
+
+
+@attrs.frozen
+class _Source:
+    """The markets, the task that moves them, and what that means for the limits."""
+
+    markets: Markets
+    run: Callable[[], Awaitable[None]]
+    limits: Limits
+
+
+def _source(config: ExchangeConfig, audience: Audience, now_ns: Callable[[], Nanos]) -> _Source:
+    # A source that can wait for its readers never overruns them.
+    patient = attrs.evolve(config.limits, queued_frames=math.inf)
+    if config.replay is not None:
+        replayed = ReplayedMarkets(config.replay.tickers)
+        return _Source(replayed, partial(run_replay, config.replay, replayed, audience), patient)
+    simulation = Simulation(config.tickers, config.seed)
+    run = partial(run_simulation, simulation, audience, rate=config.rate, now_ns=now_ns)
+    return _Source(simulation, run, patient if math.isinf(config.rate) else config.limits)
+
+
+Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]
+
+
+async def _open_listeners(config: ExchangeConfig) -> list[Listener]:
+    plain = await trio.open_tcp_listeners(config.port, host=config.host)
+    if config.tls is None:
+        return list(plain)
+    return [trio.SSLListener(listener, config.tls, https_compatible=True) for listener in plain]
+
+
+def _port(listener: Listener) -> int:
+    inner = listener.transport_listener if isinstance(listener, trio.SSLListener) else listener
+    assert isinstance(inner, trio.SocketListener)
+    port: int = inner.socket.getsockname()[1]
+    return port

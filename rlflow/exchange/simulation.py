@@ -1,0 +1,102 @@
+"""The simulated markets: whose turn it is, the engine's clock, and the publications that an action makes."""
+
+from collections.abc import Sequence
+
+from rlflow.exchange import frames
+from rlflow.exchange.book import SimulatedBook
+from rlflow.exchange.draws import Draws
+from rlflow.exchange.items import ORDERBOOK, TRADE, Image, Item
+from rlflow.exchange.order_flow import Change, Deal, OrderFlow
+from rlflow.units import Nanos, Price, complement, format_count
+
+# Where the markets start, so that they do not look like one market.
+_FAIR: tuple[Price, ...] = (5_000, 4_300, 5_700, 4_700, 5_300)
+
+
+class Simulation:
+    """Markets with made-up order flow. The same seed and the same times give the same bytes.
+
+    The first market is the busiest; every third one ticks in tenths of a cent below 10 and above 90 cents.
+    """
+
+    def __init__(self, tickers: Sequence[str], seed: int) -> None:
+        self._seed = seed
+        self._clock = 0
+        self._trades = 0
+        self._draws = Draws(f"rlflow {seed}")
+        self._flows = [
+            OrderFlow(
+                SimulatedBook(ticker, frames.market_id(ticker), is_tapered=number % 3 == 2),
+                Draws(f"rlflow {seed} {ticker}"),
+                _FAIR[number % len(_FAIR)],
+            )
+            for number, ticker in enumerate(tickers)
+        ]
+        for flow in self._flows:
+            self._tick(flow.book)
+        self._by_ticker = {flow.book.ticker: flow for flow in self._flows}
+        self._last_count = 1
+
+    def gap(self) -> float:
+        """Return the time from the last action to the next, in units of the mean time between two *messages*."""
+        return self._draws.gap() * self._last_count
+
+    def step(self, at_ns: Nanos) -> list[Item]:
+        """Carry out one action and return its publications, which share a clock and a time; never nothing."""
+        draw = self._draws.random()
+        flow = self._flows[int(draw * draw * len(self._flows))]
+        happenings = flow.act()
+        self._tick(flow.book)
+        times = _Times(at_ns)
+        self._last_count = len(happenings)
+        return [
+            self._delta(flow.book, happening, times)
+            if isinstance(happening, Change)
+            else self._trade(flow.book, happening, times)
+            for happening in happenings
+        ]
+
+    def _tick(self, book: SimulatedBook) -> None:
+        self._clock += 1
+        book.clock = self._clock
+
+    def image(self, ticker: str) -> Image:
+        """Return the market's book, an empty one with clock 0 for a ticker that is not simulated."""
+        flow = self._by_ticker.get(ticker)
+        return Image(ticker) if flow is None else flow.book.image()
+
+    def objection(self, *, use_yes_price: bool) -> str | None:  # noqa: ARG002  # part of the protocol
+        """Return None: both price conventions can be served."""
+        return None
+
+    def _delta(self, book: SimulatedBook, change: Change, times: "_Times") -> Item:
+        tail = (
+            f',"msg":{{"market_ticker":"{book.ticker}","market_id":"{book.market_id}","clock":{book.clock},'
+            f'"price_dollars":"{frames.price_text(change.price)}","delta_fp":"{format_count(change.delta)}",'
+            f'"side":"{change.side}",{times.delta}'
+        )
+        no_price = change.price if change.side == "no" else -1
+        return Item(ORDERBOOK, book.ticker, b'{"type":"orderbook_delta",', tail.encode(), no_price)
+
+    def _trade(self, book: SimulatedBook, deal: Deal, times: "_Times") -> Item:
+        self._trades += 1
+        yes_price = deal.price if deal.maker == "yes" else complement(deal.price)
+        # The taker is on the other side of the maker; buying YES is a bid in the venue's words.
+        taker, book_side = ("no", "ask") if deal.maker == "yes" else ("yes", "bid")
+        tail = (
+            f',"msg":{{"trade_id":"{frames.trade_id(self._seed, self._trades)}","market_ticker":"{book.ticker}",'
+            f'"yes_price_dollars":"{frames.price_text(yes_price)}",'
+            f'"no_price_dollars":"{frames.price_text(complement(yes_price))}",'
+            f'"count_fp":"{format_count(deal.count)}","taker_side":"{taker}","taker_outcome_side":"{taker}",'
+            f'"taker_book_side":"{book_side}","is_block_trade":false,{times.trade}'
+        )
+        return Item(TRADE, book.ticker, b'{"type":"trade",', tail.encode())
+
+
+class _Times:
+    """The time fields that end a frame, shared by all frames of an action."""
+
+    def __init__(self, at_ns: Nanos) -> None:
+        at_ms = at_ns // 1_000_000
+        self.delta = f'"ts":"{frames.rfc3339_ms(at_ns)}","ts_ms":{at_ms}}},"sending_ts_ms":{at_ms}}}'
+        self.trade = f'"ts":{at_ms // 1000},"ts_ms":{at_ms}}},"sending_ts_ms":{at_ms}}}'

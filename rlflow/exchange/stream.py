@@ -1,0 +1,58 @@
+"""A stream with two writers: the websocket library, and us with many ready-made frames at a time."""
+
+from collections.abc import Sequence
+
+import trio
+
+from rlflow.exchange.frames import text_frames
+
+_CLOSE_FRAME = 0x88
+"""First byte of a close frame; the library's other writes begin with the letter H of HTTP, or a ping or pong."""
+
+
+class SharedStream(trio.abc.Stream):
+    """Passes everything on to its transport; the library is given it in the transport's place.
+
+    `trio-websocket` makes one frame per call, at some 15 microseconds. `send_frames` writes many that are made already,
+    under the lock that the library's writes take too, so that frames never mix.
+    """
+
+    def __init__(self, transport: trio.abc.Stream) -> None:
+        self.over = trio.Event()
+        """Set when nothing more will be received: this side has closed it, or the peer has left."""
+        self._transport = transport
+        self._lock = trio.StrictFIFOLock()
+        self._has_close_frame = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send what the library made."""
+        async with self._lock:
+            self._has_close_frame = self._has_close_frame or data[:1] == bytes((_CLOSE_FRAME,))
+            await self._transport.send_all(data)
+
+    async def send_frames(self, payloads: Sequence[bytes]) -> None:
+        """Send text frames; `trio.ClosedResourceError` behind a close frame, after which there must be none."""
+        async with self._lock:
+            if self._has_close_frame:
+                raise trio.ClosedResourceError("a close frame was sent")
+            await self._transport.send_all(text_frames(payloads))
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the transport takes more."""
+        await self._transport.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Return what the peer sent."""
+        try:
+            data = await self._transport.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            self.over.set()
+            raise
+        if not data:
+            self.over.set()
+        return data
+
+    async def aclose(self) -> None:
+        """Close the transport."""
+        self.over.set()
+        await self._transport.aclose()
