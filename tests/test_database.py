@@ -13,6 +13,7 @@ from rlflow.data.database import Database
 from rlflow.errors import DatabaseAwayError, OtherWriterError, StoreError
 from rlflow.session.records import Closed
 from rlflow.session.rows import Counts, RejectRow, ResumeState, Rows
+from tests.cut_line import breakable_line
 from tests.rows_by_hand import (
     MARKET,
     NOON_NS,
@@ -218,6 +219,36 @@ def test_a_line_cut_after_a_commit_shows_in_committed(database: Database, databa
         assert anew.committed(rows.capture) == rows.upto_frame
         with pytest.raises(OtherWriterError):
             anew.commit([rows])
+
+
+def test_a_commit_whose_answer_is_lost_was_made_once(database_url: str) -> None:
+    rows = first()
+    with connect(database_url) as database:
+        database.commit([rows])
+    behind = following(rows, delta(4, "yes", 4200, 100, 200))
+    with breakable_line(database_url) as line, connect(line.url) as database:
+        line.breaks_at = b"COMMIT"
+        with pytest.raises(DatabaseAwayError):
+            database.commit([behind])
+    with connect(database_url) as anew:
+        assert anew.committed(rows.capture) == 4
+        assert fetch(anew, "SELECT frame_no FROM rl_orderbook_deltas ORDER BY 1") == [(2,), (4,)]
+
+
+def test_a_line_cut_in_the_middle_of_a_commit_writes_nothing(database_url: str) -> None:
+    rows = first()
+    with connect(database_url) as database:
+        database.commit([rows])
+        before = everything(database)
+    behind = following(rows, *[delta(number, "yes", 4300, 1, number - 4) for number in range(4, 2_000)], gap(4))
+    with breakable_line(database_url) as line, connect(line.url) as database:
+        line.breaks_at = b"COPY rl_feed_gaps"
+        with pytest.raises(DatabaseAwayError):
+            database.commit([behind])
+    with connect(database_url) as anew:
+        assert everything(anew) == before
+        anew.commit([behind])
+        assert anew.committed(rows.capture) == behind.upto_frame
 
 
 def test_an_absent_server_is_told_apart_from_a_wrong_store() -> None:

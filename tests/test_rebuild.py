@@ -271,6 +271,9 @@ def test_a_session_resumed_from_the_store_goes_on_as_the_live_one(
     cut = data.draw(st.integers(1, len(batches)))
     live = Session(batches[0].capture, LIMITS)
     database.commit([merged(fed(live, batches[:cut]))])
+    record = database.capture(live.capture)
+    assert record is not None
+    assert (record.opened_ns, record.last_received_ns) == (NOON_NS, batches[cut - 1].received_ns)
     point = database.resume_point(live.capture)
     assert point is not None
     resumed = Session.resume(point, LIMITS)

@@ -15,7 +15,7 @@ import attrs
 
 from rlflow.data import captures, postgres
 from rlflow.data.captures import CaptureRecord
-from rlflow.data.copy_text import COPY_TARGETS
+from rlflow.data.copy_text import COPY_TARGETS, storable
 from rlflow.data.partitions import DayPartitions, StoreSize, size_of
 from rlflow.data.poison import find_refused, frames_with_data, only, quarantine
 from rlflow.data.postgres import Connection, RowRefusedError, translated
@@ -165,7 +165,7 @@ class Database:
                         for block in target.blocks(batch, keys):
                             copy.write(block)
             ends = [
-                (end.received_ns, end.channel, end.market_ticker or "", key, end.frame_no, end.received_ns)
+                (end.received_ns, end.channel, storable(end.market_ticker or ""), key, end.frame_no, end.received_ns)
                 for rows, key in zip(batch, keys, strict=True)
                 for end in rows.gap_ends
             ]
