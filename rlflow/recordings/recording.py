@@ -47,11 +47,6 @@ class Recording:
     looks_sparse: bool
     """Whether `sparse_seq` ought to be said of it, by the first 1,000 lines."""
 
-    @property
-    def size_bytes(self) -> int:
-        """The file's size on disk, as progress counts."""
-        return self.path.stat().st_size
-
     def known_as(self, captures: Collection[UUID]) -> "Recording":
         """Return the recording under the name that it had when one of `captures` was made from its beginning."""
         return attrs.evolve(self, identity=known_identity(self.identities, captures) or self.identity)
