@@ -80,8 +80,8 @@ def format_count(count: Count) -> str:
 def hundredths(value: int) -> int | float:
     """Return value / 100 as the JSON number people expect: 4500 -> 45, 4510 -> 45.1.
 
-    Serves prices in cents and counts in contracts alike, both being hundredths. The float prints exactly: two decimals
-    survive `repr` up to 2**53 / 100.
+    Serves prices in cents and counts in contracts alike, both being hundredths. The float prints exactly as long as the
+    value is below 2**46, some 700 billion contracts.
     """
     return value // 100 if value % 100 == 0 else value / 100
 

@@ -11,14 +11,15 @@ from typing import Protocol
 from uuid import UUID
 
 import attrs
-import msgspec
 import trio
 
+from rlflow.data.book_listeners import BookSubscription, Listener
+from rlflow.data.storage_loss import Loss
 from rlflow.kalshi.notices import Notice
 from rlflow.metrics import Histogram, Latency
 from rlflow.orderbook import BookView
-from rlflow.session.records import Batch, Closed, Kind
-from rlflow.session.rows import GapRow, Rows
+from rlflow.session.records import Batch, Kind
+from rlflow.session.rows import Rows
 from rlflow.session.session import Session
 
 # Catching up shares the loop with the feeds: nothing between two awaits may take much longer than this.
@@ -61,30 +62,6 @@ class BooksStatistics:
     channel_peak: int
 
 
-class BookSubscription:
-    """The newest views of the books that changed since the last look; never more than one view a market."""
-
-    def __init__(self, state: "OrderbookState") -> None:
-        self._state = state
-        self._changed: set[str] = set()
-        self._wakeup = trio.Event()
-
-    def notify(self, tickers: set[str]) -> None:
-        """Remember that these books changed."""
-        self._changed |= tickers
-        self._wakeup.set()
-
-    async def receive(self) -> dict[str, BookView]:
-        """Wait for a change and return the changed books' views by ticker. Crossed, unsettled books are held back."""
-        while True:
-            await self._wakeup.wait()
-            self._wakeup = trio.Event()
-            ready = {ticker: view for ticker in self._changed if (view := self._state.settled_view(ticker)) is not None}
-            self._changed -= ready.keys()
-            if ready:
-                return ready
-
-
 class OrderbookState:
     """The books of all open captures. `run` is the actor; everything else may be called from any task of the loop."""
 
@@ -98,7 +75,7 @@ class OrderbookState:
         self._sessions: dict[UUID, Session] = {}
         self._owner: dict[str, UUID] = {}
         self._last_views: dict[str, BookView] = {}
-        self._listeners: dict[UUID, trio.MemorySendChannel[Notice]] = {}
+        self._listeners: dict[UUID, Listener] = {}
         self._subscriptions: list[BookSubscription] = []
         self._losses: dict[UUID, Loss] = {}
         self._latency = Histogram()
@@ -110,14 +87,14 @@ class OrderbookState:
         return self._cursor
 
     def listen(self, capture: UUID) -> trio.MemoryReceiveChannel[Notice]:
-        """Return the notices of a capture that is about to be opened. What a full channel cannot take is left out."""
+        """Return the notices of a capture that is about to be opened; they end after its closing record."""
         send, receive = trio.open_memory_channel[Notice](NOTICES)
-        self._listeners[capture] = send
+        self._listeners[capture] = Listener(send)
         return receive
 
     def subscribe(self) -> BookSubscription:
         """Return a new subscription to all books."""
-        subscription = BookSubscription(self)
+        subscription = BookSubscription(self.settled_view)
         self._subscriptions.append(subscription)
         return subscription
 
@@ -162,6 +139,8 @@ class OrderbookState:
                     except trio.EndOfChannel:
                         break
                 if tick.cancelled_caught:
+                    for listener in self._listeners.values():
+                        listener.tell([])
                     await self._read_journal(self._journal.end, rows)
                     self._tell_losses(rows)
                     continue
@@ -227,13 +206,8 @@ class OrderbookState:
                 del self._owner[ticker]
         for subscription in self._subscriptions:
             subscription.notify(changed)
-        listener = self._listeners.get(session.capture)
-        for notice in session.take_notices() if listener else ():
-            try:
-                listener.send_nowait(notice)  # type: ignore[union-attr]
-            except (trio.WouldBlock, trio.BrokenResourceError):
-                # The commander's own timers repair what it is not told.
-                break
+        if (listener := self._listeners.get(session.capture)) is not None:
+            listener.tell(session.take_notices())
 
     def _hand_over(
         self, session: Session, made: Rows, rows: trio.MemorySendChannel[Rows], *, is_protected: bool
@@ -265,49 +239,7 @@ class OrderbookState:
         session = self._sessions.pop(capture)
         listener = self._listeners.pop(capture, None)
         if listener is not None:
-            listener.close()
+            listener.send.close()
         for ticker in session.books:
             self._last_views[ticker] = session.view(ticker)
         self._owner = {ticker: owner for ticker, owner in self._owner.items() if owner != capture}
-
-
-@attrs.frozen
-class Loss:
-    """Frames of a capture that the live books saw, but whose rows nothing could take: neither journal nor writer."""
-
-    session: Session
-    after_frame: int
-    """The last frame whose rows are not lost."""
-    closed: Closed | None
-    """The closing record, if it is among what was lost."""
-
-    @property
-    def frames(self) -> int:
-        """How many numbers are lost."""
-        return self.session.upto_frame - self.after_frame
-
-    def bridge(self, made: Rows) -> None:
-        """Let `made` go on behind what is not lost: with a gap, then a checkpoint of every valid book.
-
-        The checkpoints bring the tables level with the live books again.
-        """
-        gap = GapRow(
-            channel="trade",
-            market_ticker=None,
-            sid=None,
-            frame_no=made.after_frame,
-            received_ns=made.received_ns,
-            from_frame=self.after_frame,
-            from_ns=made.received_ns,
-            to_ns=made.received_ns,
-            cause="dropped: journal and database were both unavailable",
-        )
-        books = [
-            msgspec.structs.replace(gap, channel="orderbook_delta", market_ticker=ticker, sid=book.sid)
-            for ticker, book in self.session.books.items()
-        ]
-        made.gaps[:0] = [*books, gap]
-        made.snapshots += self.session.checkpoint_all()
-        made.counts.dropped += made.after_frame - self.after_frame
-        made.after_frame = self.after_frame
-        made.closed = made.closed or self.closed
