@@ -1,0 +1,94 @@
+"""`exchange`: a local venue, simulated or replaying recordings."""
+
+import math
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import click
+import trio
+
+from rlflow.exchange.config import DEFAULT_TICKERS, ExchangeConfig, describe_environment
+from rlflow.exchange.credentials import Credentials, load_or_make_credentials
+from rlflow.exchange.replay import replay_source
+from rlflow.exchange.server import Exchange, serve
+
+
+class Speed(click.ParamType[float]):
+    """A factor above 0, or max."""
+
+    name = "factor"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the factor, infinite for max."""
+        if value == "max":
+            return math.inf
+        try:
+            factor = float(value)
+        except ValueError:
+            factor = math.nan
+        if not factor > 0:
+            self.fail(f"{value!r} is neither a number above 0 nor max", param, ctx)
+        return factor
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, show_default="any free one", help="To listen on.")
+@click.option("--market", "markets", multiple=True, help="A simulated market's ticker; repeat it for several.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same order flow.")
+@click.option("--rate", type=Speed(), default="50", show_default=True, help="Mean messages a second, or max.")
+@click.option(
+    "--replay",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Play a recording instead of simulating; repeat it for several.",
+)
+@click.option("--speed", type=Speed(), default="1", show_default=True, help="Of the replay: a factor, or max.")
+@click.option("--sparse-seq", is_flag=True, help="The recordings' seq was shared with markets that are not in them.")
+@click.option(
+    "--key-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the key pair is kept; without it, in a directory that goes with the process.",
+)
+def exchange(  # noqa: PLR0917 - click passes every option by name
+    port: int,
+    markets: tuple[str, ...],
+    seed: int,
+    rate: float,
+    files: tuple[Path, ...],
+    speed: float,
+    sparse_seq: bool,
+    key_dir: Path | None,
+) -> None:
+    """Run a local venue that speaks Kalshi's protocol, until Ctrl-C. Prints the settings that point rlflow to it."""
+    replay = replay_source(files, sparse_seq=sparse_seq, speed=speed) if files else None
+    with tempfile.TemporaryDirectory(prefix="rlflow-exchange-") as scratch:
+        credentials = load_or_make_credentials(key_dir or Path(scratch))
+        config = ExchangeConfig(
+            keys=credentials.public_keys,
+            port=port,
+            tickers=markets or DEFAULT_TICKERS,
+            seed=seed,
+            rate=rate,
+            replay=replay,
+        )
+        trio.run(partial(_run, config, credentials))
+
+
+async def _run(config: ExchangeConfig, credentials: Credentials) -> None:
+    try:
+        async with trio.open_nursery() as nursery:
+            running: Exchange = await nursery.start(serve, config)
+            click.echo(
+                describe_environment(
+                    running.address,
+                    key_id=credentials.key_id,
+                    private_key_path=credentials.private_key_path,
+                    tickers=config.market_tickers,
+                ),
+                nl=False,
+            )
+            click.echo("# the exchange is running; Ctrl-C ends it", err=True)
+    except* KeyboardInterrupt:
+        pass

@@ -1,0 +1,109 @@
+"""The command line's entry: the group of commands, and errors as one clear line with the right exit code."""
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+
+import attrs
+import click
+import dotenv
+import structlog
+
+from rlflow import __version__
+from rlflow.cli.exchange import exchange
+from rlflow.cli.history import audit, book
+from rlflow.cli.recordings import import_
+from rlflow.cli.serve import serve
+from rlflow.config import Settings
+from rlflow.errors import CommandError, KeyRefusedError, RlflowError, SettingsError, StoreError
+
+
+def settings_help() -> str:
+    """Return the table of settings, from their one declaration."""
+    lines = []
+    for field in attrs.fields(Settings):
+        default = field.default
+        shown = (
+            ""
+            if default in (None, ())
+            else f" [{default}{' ' + field.metadata['unit'] if field.metadata['unit'] else ''}]"
+        )
+        lines.append(f"  {field.metadata['name']:<28} {field.metadata['meaning']}{shown}")
+    return "\n".join(lines)
+
+
+EPILOG = f"""
+\b
+Settings, from the environment or a .env file in the working directory:
+{settings_help()}
+
+Without any KALSHI_ variable the simulated exchange runs in the process. Exit codes: 0 done, 1 found a difference or
+failed, 2 settings or input, 70 a stop took longer than its deadline.
+"""
+
+
+@click.group(invoke_without_command=True, epilog=EPILOG, context_settings={"max_content_width": 120})
+@click.version_option(__version__, prog_name="rlflow")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Of stderr.")
+@click.pass_context
+def commands(context: click.Context, log_format: str) -> None:
+    """Record Kalshi order books into PostgreSQL, keep them live, and rebuild any moment. Alone: the same as serve."""
+    configure_logging(log_format)
+    if context.invoked_subcommand is None:
+        context.invoke(serve)
+
+
+for command in (serve, import_, book, audit, exchange):
+    commands.add_command(command)
+
+
+def configure_logging(log_format: str) -> None:
+    """Send structured events to stderr, one line each."""
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if log_format == "text":
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    # Hypercorn logs through the standard library; its one line about the address is ours to give.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+
+def environ() -> Mapping[str, str]:
+    """Return the environment over what a .env file says."""
+    return {**{name: value or "" for name, value in dotenv.dotenv_values(".env").items()}, **os.environ}
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = commands.main(prog_name="rlflow", standalone_mode=False, obj=environ)
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except click.Abort:
+        code = 1
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; closing it now keeps the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except RlflowError as error:
+        code = report(error)
+    sys.exit(code)
+
+
+def report(error: RlflowError) -> int:
+    """Print an error for people and return its exit code."""
+    for line in str(error).splitlines():
+        click.echo(f"error: {line}", err=True)
+    if isinstance(error, CommandError):
+        return error.code
+    return 2 if isinstance(error, SettingsError | KeyRefusedError | StoreError) else 1

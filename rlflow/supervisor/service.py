@@ -1,0 +1,217 @@
+"""The running service: every channel and every long-lived task, in the order of the data's flow."""
+
+import socket
+import time
+from functools import partial
+
+import attrs
+import structlog
+import trio
+
+from rlflow.api.app import create_app
+from rlflow.api.service import Service
+from rlflow.config import Settings
+from rlflow.data.capture_log import CaptureLog
+from rlflow.data.journal import Journal
+from rlflow.data.lock import DirectoryLock
+from rlflow.data.orderbook_client import OrderbookClient
+from rlflow.data.orderbook_state import OrderbookState
+from rlflow.data.raw import RawStore
+from rlflow.data.self_check import SelfCheck
+from rlflow.data.stores import Stores
+from rlflow.data.tls import verifying_context
+from rlflow.data.write_queue import WriteQueue
+from rlflow.errors import RlflowError
+from rlflow.kalshi.commander import Commander
+from rlflow.session.records import Batch, Closed, Opened, local_batch
+from rlflow.session.rows import Rows
+from rlflow.supervisor.http import address, bind, serve_http
+from rlflow.supervisor.loop_watch import LoopWatch
+from rlflow.supervisor.stopping import end_at_deadline, watch_signals
+from rlflow.supervisor.venue import Venue, open_venue
+
+# One socket read each, at most 64 KiB: half a second of a burst of 5,000 reads; 16 MiB at 4 KiB a read. What does not
+# fit is read from the journal.
+BATCHES = 4_096
+# One batch's rows each; as many as the books make while one slow commit lasts.
+ROWS = 4_096
+
+_log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class _Parts:
+    """Everything that lives as long as the service."""
+
+    settings: Settings
+    journal: Journal
+    captures: CaptureLog
+    books: OrderbookState
+    writer: WriteQueue
+    self_check: SelfCheck
+    stores: Stores
+    loop: LoopWatch
+    send_batches: trio.MemorySendChannel[Batch]
+    receive_batches: trio.MemoryReceiveChannel[Batch]
+
+
+async def run_service(settings: Settings) -> int:
+    """Run until a signal stops it; return the exit code: 0, or 1 when a second signal cut the stop short.
+
+    Raises:
+        SettingsError: something must be set otherwise before it can run.
+        KeyRefusedError: the venue has never accepted the key.
+        StoreError: the database or the journal is not ours to write to.
+    """
+    with DirectoryLock.acquire(settings.data_dir):
+        listener = bind(settings)
+        parts = _build(settings)
+        at_once = trio.CancelScope()
+        try:
+            with at_once:
+                await _run_tasks(parts, listener, at_once)
+        except BaseExceptionGroup as group:
+            raise _plain(group) from None
+        finally:
+            listener.close()
+            parts.journal.close()
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(parts.stores.close)
+        _log.info("stopped", at_once=at_once.cancelled_caught)
+        return 1 if at_once.cancelled_caught else 0
+
+
+def _build(settings: Settings) -> _Parts:
+    """Make the parts; nothing runs yet."""
+    raw = RawStore(settings.data_dir / "raw", keep_days=settings.raw_keep_days) if settings.raw_keep_days else None
+    journal = Journal.open(settings.data_dir / "journal", max_bytes=settings.journal_max_bytes, raw=raw)
+    close_leftovers(journal)
+    send_batches, receive_batches = trio.open_memory_channel[Batch](BATCHES)
+    stores = Stores(settings)
+    connect = partial(stores.connect, settings.environment)
+    books = OrderbookState(journal, flush_interval_s=settings.flush_interval_s)
+    writer = WriteQueue(
+        journal,
+        connect,
+        lambda: books.cursor,
+        environment=settings.environment,
+        batch_size=settings.batch_size,
+        flush_interval_s=settings.flush_interval_s,
+    )
+    return _Parts(
+        settings=settings,
+        journal=journal,
+        captures=CaptureLog(journal, send_batches),
+        books=books,
+        writer=writer,
+        self_check=SelfCheck(books, writer, connect),
+        stores=stores,
+        loop=LoopWatch(),
+        send_batches=send_batches,
+        receive_batches=receive_batches,
+    )
+
+
+def close_leftovers(journal: Journal) -> None:
+    """Close the captures that a killed process left open, so that their gaps begin where their frames end."""
+    for capture, last in journal.open_captures.items():
+        record = Closed("the recording process ended without closing the connection")
+        journal.append(local_batch(record, capture, last + 1, time.time_ns()))
+
+
+async def _run_tasks(parts: _Parts, listener: socket.socket, at_once: trio.CancelScope) -> None:
+    stop, pipeline_done, http_done = trio.Event(), trio.Event(), trio.Event()
+    settings = parts.settings
+    async with trio.open_nursery() as root:
+        await root.start(partial(watch_signals, stop, at_once, settings.stop_deadline_s), name="signals")
+        root.start_soon(end_at_deadline, stop, settings.stop_deadline_s, name="stop deadline")
+        root.start_soon(parts.loop.run, name="loop watch")
+        venue = await open_venue(settings, root)
+        feed = _make_feed(parts, venue)
+        _log.info("serving", url=address(listener), environment=settings.environment, markets=len(settings.tickers))
+        app = create_app(_describe(parts, feed))
+
+        async def run_http() -> None:
+            await serve_http(app, listener, pipeline_done)
+            http_done.set()
+
+        root.start_soon(run_http, name="http")
+        await _run_pipeline(parts, feed, stop)
+        pipeline_done.set()
+        await http_done.wait()
+        # What is left never ends by itself: the watches, and the simulated exchange.
+        root.cancel_scope.cancel()
+
+
+async def _run_pipeline(parts: _Parts, feed: OrderbookClient, stop: trio.Event) -> None:
+    """Run feed, books and writer; each ends when the one before it has ended and its channel is empty."""
+    send_rows, receive_rows = trio.open_memory_channel[Rows](ROWS)
+    books_done = trio.Event()
+
+    async def run_books() -> None:
+        await parts.books.run(parts.receive_batches, send_rows)
+        books_done.set()
+
+    async def run_feed() -> None:
+        async with parts.send_batches:
+            await feed.run(stop)
+
+    async with trio.open_nursery() as background:
+        background.start_soon(_sync_journal, parts.journal, parts.settings.flush_interval_s, name="journal sync")
+        if parts.settings.sample_rate == 1:
+            background.start_soon(parts.self_check.run, name="self check")
+        async with trio.open_nursery() as pipeline:
+            pipeline.start_soon(parts.writer.run, receive_rows, books_done, name="writer")
+            pipeline.start_soon(run_books, name="books")
+            pipeline.start_soon(run_feed, name="feed")
+        background.cancel_scope.cancel()
+
+
+async def _sync_journal(journal: Journal, interval_s: float) -> None:
+    """Bring the journal to disk once per flush interval, until cancelled: a power cut costs at most one."""
+    while True:
+        await trio.sleep(interval_s)
+        await trio.to_thread.run_sync(journal.sync)
+
+
+def _make_feed(parts: _Parts, venue: Venue) -> OrderbookClient:
+    settings = parts.settings
+    opened = Opened(
+        url=venue.ws_url,
+        environment=settings.environment,
+        sample_rate=settings.sample_rate,
+        tickers=settings.tickers,
+    )
+    return OrderbookClient(
+        url=venue.ws_url,
+        headers=venue.headers,
+        make_commander=lambda: Commander(settings.tickers),
+        capture_log=parts.captures,
+        books=parts.books,
+        opened=lambda: opened,
+        ssl_context=verifying_context() if venue.ws_url.startswith("wss:") else None,
+    )
+
+
+def _describe(parts: _Parts, feed: OrderbookClient) -> Service:
+    started_ns = time.time_ns()
+    return Service(
+        settings=parts.settings,
+        books=parts.books,
+        feed=feed,
+        writer=parts.writer,
+        captures=parts.captures.statistics,
+        journal=parts.journal.statistics,
+        self_check=parts.self_check.statistics,
+        stored_counts=partial(parts.writer.stored_counts, started_ns),
+        loop=parts.loop,
+        started_ns=started_ns,
+    )
+
+
+def _plain(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error meant for people if there is exactly one leaf and it is one, else the group."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, RlflowError) else group

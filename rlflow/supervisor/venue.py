@@ -1,0 +1,62 @@
+"""The venue that the settings lead to: Kalshi, an exchange at another address, or the simulated one in this process."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import urlsplit
+
+import attrs
+import structlog
+import trio
+
+from rlflow.config import Settings
+from rlflow.errors import Problem, SettingsError
+from rlflow.exchange.config import ExchangeConfig
+from rlflow.exchange.credentials import load_or_make_credentials
+from rlflow.exchange.server import Exchange, serve
+from rlflow.kalshi.auth import Signer, load_private_key
+
+_log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class Venue:
+    """Where to connect, and how to sign for it."""
+
+    ws_url: str
+    headers: Callable[[], tuple[tuple[str, str], ...]]
+    """Signed anew at each call, with the key file read again, so that a replaced key needs no restart."""
+
+
+def read_signer(settings: Settings) -> Signer:
+    """Return the signer of the configured key; SettingsError if its file cannot be used."""
+    assert settings.private_key_path is not None
+    assert settings.api_key_id is not None
+    try:
+        key = load_private_key(settings.private_key_path.read_bytes())
+    except OSError as error:
+        raise SettingsError([Problem("KALSHI_PRIVATE_KEY_PATH", f"cannot be read: {error}")]) from error
+    except ValueError as error:
+        raise SettingsError([Problem("KALSHI_PRIVATE_KEY_PATH", str(error))]) from error
+    return Signer(settings.api_key_id, key)
+
+
+async def open_venue(settings: Settings, root: trio.Nursery) -> Venue:
+    """Return the venue. Starts the simulated exchange in the given nursery if that is it; it runs until cancelled."""
+    if settings.is_simulated:
+        return await _start_simulation(settings, root)
+    read_signer(settings)
+    return Venue(settings.ws_url, partial(_headers, partial(read_signer, settings), settings.ws_url))
+
+
+async def _start_simulation(settings: Settings, root: trio.Nursery) -> Venue:
+    """Start the simulated exchange on a free port; every run has an order flow of its own."""
+    credentials = await trio.to_thread.run_sync(load_or_make_credentials, settings.data_dir / "exchange")
+    config = ExchangeConfig(keys=credentials.public_keys, tickers=settings.tickers, seed=time.time_ns())
+    running: Exchange = await root.start(serve, config, name="simulated exchange")
+    _log.warning("simulated exchange", address=running.url, why="no KALSHI_ variable is set; nothing of this is real")
+    return Venue(running.url, partial(_headers, lambda: credentials.signer, running.url))
+
+
+def _headers(signer: Callable[[], Signer], url: str) -> tuple[tuple[str, str], ...]:
+    return signer().headers("GET", urlsplit(url).path, time.time_ns() // 1_000_000)

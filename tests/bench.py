@@ -1,0 +1,115 @@
+"""The measured figures of the README: `just bench`, or `python -m tests.bench --help`.
+
+A real exchange process sends over a real websocket on loopback; a real service process records into a real PostgreSQL.
+Throughput is what is committed; latency is from the return of the socket read to the visible book while the writer
+works.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rlflow.data.embedded import EmbeddedPostgres
+from tests.running import Running, exchange, service
+
+RATES = ("1000", "5000", "max")
+
+
+def committed(running: Running) -> int:
+    """Return how many frames are in the database."""
+    accounting = running.ask("/rl/status")["accounting"]
+    return int(accounting["received"] - accounting["pending"])
+
+
+def measure(running: Running, seconds: float) -> dict[str, Any]:
+    """Let it run in, then measure for some seconds."""
+    running.wait_status("rows", lambda status: status["write_queue"]["rows_written"] > 500)
+    time.sleep(2)
+    first, began = committed(running), time.monotonic()
+    received = running.ask("/rl/status")["accounting"]["received"]
+    time.sleep(seconds)
+    last, ended = committed(running), time.monotonic()
+    status = running.ask("/rl/status")
+    return {
+        "durable_per_s": (last - first) / (ended - began),
+        "received_per_s": (status["accounting"]["received"] - received) / (ended - began),
+        "backlog": status["accounting"]["pending"],
+        **status["latency_us"],
+    }
+
+
+def run_once(directory: Path, url: str, rate: str, seconds: float) -> dict[str, Any]:
+    """Start both processes, measure, and stop them."""
+    with (
+        exchange(directory / "venue", "--rate", rate) as settings,
+        service(directory, DATABASE_URL=url, **settings) as running,
+    ):
+        figures = measure(running, seconds)
+        if running.stop() != 0:
+            raise SystemExit(f"the service did not stop cleanly:\n{running.said()}")
+        return figures
+
+
+def show_machine() -> None:
+    """Print what the figures were measured on."""
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    packages = ", ".join(f"{name} {version(name)}" for name in ("rlflow", "trio", "msgspec", "psycopg"))
+    say(f"machine   {model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}")
+    say(f"versions  Python {platform.python_version()}, {packages}")
+    say(f"command   python -m tests.bench {' '.join(sys.argv[1:])}")
+    say(f"load      {os.getloadavg()[0]:.2f} in the last minute, before")
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Measure every rate several times and print median and range."""
+    parser = argparse.ArgumentParser(description="Measure socket to durable row, and socket to visible book.")
+    parser.add_argument("--rates", nargs="+", default=RATES, help="messages a second, or max")
+    parser.add_argument("--runs", type=int, default=3, help="of each rate")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of measuring in each run")
+    options = parser.parse_args()
+    show_machine()
+    say("  sent/s  received/s   durable/s    p50 µs    p99 µs  p99.9 µs  (medians; durable/s also as a range)")
+    scratch = Path(tempfile.mkdtemp(prefix="rlflow-bench-"))
+    with EmbeddedPostgres.start(scratch / "postgres") as server:
+        for rate in options.rates:
+            runs = []
+            for number in range(options.runs):
+                url = server.url(f"bench_{rate}_{number}")
+                runs.append(run_once(scratch / f"{rate}-{number}", url, rate, options.seconds))
+            show(rate, runs)
+        server.release(delete=True)
+    shutil.rmtree(scratch)
+
+
+def show(rate: str, runs: list[dict[str, Any]]) -> None:
+    """Print one rate's medians."""
+
+    def middle(name: str) -> float:
+        return statistics.median(run[name] for run in runs)
+
+    say(
+        f"{rate:>8} {middle('received_per_s'):>11,.0f} {middle('durable_per_s'):>11,.0f} {middle('p50'):>9,.0f}"
+        f" {middle('p99'):>9,.0f} {middle('p999'):>9,.0f}  durable"
+        f" {min(run['durable_per_s'] for run in runs):,.0f} to {max(run['durable_per_s'] for run in runs):,.0f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
