@@ -109,13 +109,17 @@ def mask_url(url: str) -> str:
     return urlunsplit((parts.scheme, location, parts.path, "***" if parts.query else "", ""))
 
 
-def _setting(name: str, parse: Callable[[str], T], default: T, meaning: str, *, unit: str = "") -> T:
+def _setting(
+    name: str, parse: Callable[[str], T], default: T, meaning: str, *, unit: str = "", shown: str | None = None
+) -> T:
     masked: bool | Callable[[Any], str] = True
     if name == "DATABASE_URL":
         masked = lambda url: repr(url and mask_url(url))  # noqa: E731
     if name == "RL_ADMIN_TOKEN":
         masked = lambda token: repr(token and "***")  # noqa: E731
-    metadata = {"name": name, "parse": parse, "meaning": meaning, "unit": unit}
+    if shown is None:
+        shown = "" if default in (None, ()) else f"{default} {unit}".rstrip()
+    metadata = {"name": name, "parse": parse, "meaning": meaning, "shown": shown}
     return attrs.field(default=default, metadata=metadata, repr=masked)  # type: ignore[return-value,no-any-return,call-overload,unused-ignore]
 
 
@@ -135,23 +139,23 @@ class Settings:
     )
     db_schema: str = _setting("RL_DB_SCHEMA", _schema_name, "public", "the PostgreSQL schema that holds our tables")
     market_tickers: tuple[str, ...] = _setting("RL_MARKET_TICKER", _tickers, (), "markets to record, comma separated")
-    batch_size: int = _setting(
-        "RL_ORDERBOOK_BATCH_SIZE", _whole(1, 100_000), 100, "rows at which a batch is full", unit="rows"
-    )
+    batch_size: int = _setting("RL_ORDERBOOK_BATCH_SIZE", _whole(1, 100_000), 100, "a batch is full at", unit="rows")
     flush_interval_s: float = _setting(
         "RL_ORDERBOOK_FLUSH_INTERVAL", _seconds(0.01, 60), 1.0, "a batch that is not full is written after", unit="s"
     )
-    sample_rate: int = _setting(
-        "RL_ORDERBOOK_SAMPLE_RATE", _whole(1, 1_000_000), 1, "store 1 out of N deltas", unit="deltas"
-    )
+    sample_rate: int = _setting("RL_ORDERBOOK_SAMPLE_RATE", _whole(1, 1_000_000), 1, "store 1 out of N deltas")
     host: str = _setting("RL_HOST", str, "127.0.0.1", "the address that HTTP listens on")
     port: int = _setting("RL_PORT", _whole(0, 65_535), 8001, "the port that HTTP listens on; 0: any free one")
     admin_token: str | None = _setting("RL_ADMIN_TOKEN", str, None, "what admin requests must bear")
     data_dir: Path = _setting(
-        "RL_DATA_DIR", _path, platformdirs.user_data_path("rlflow"), "journal, keys and embedded database"
+        "RL_DATA_DIR",
+        _path,
+        platformdirs.user_data_path("rlflow"),
+        "journal, keys and embedded database",
+        shown="the user's data directory",
     )
     journal_max_bytes: int = _setting(
-        "RL_JOURNAL_MAX_BYTES", _whole(2**20), 4 * 2**30, "the journal's budget", unit="bytes"
+        "RL_JOURNAL_MAX_BYTES", _whole(2**20), 4 * 2**30, "the journal's budget in bytes", shown="4 GiB"
     )
     raw_keep_days: int = _setting("RL_RAW_KEEP_DAYS", _whole(0, 3_650), 3, "committed raw frames are kept", unit="days")
     stop_deadline_s: float = _setting("RL_STOP_DEADLINE", _seconds(1, 3_600), 25.0, "a stop takes at most", unit="s")

@@ -23,13 +23,8 @@ def settings_help() -> str:
     """Return the table of settings, from their one declaration."""
     lines = []
     for field in attrs.fields(Settings):
-        default = field.default
-        shown = (
-            ""
-            if default in (None, ())
-            else f" [{default}{' ' + field.metadata['unit'] if field.metadata['unit'] else ''}]"
-        )
-        lines.append(f"  {field.metadata['name']:<28} {field.metadata['meaning']}{shown}")
+        default = f" [{field.metadata['shown']}]" if field.metadata["shown"] else ""
+        lines.append(f"  {field.metadata['name']:<28} {field.metadata['meaning']}{default}")
     return "\n".join(lines)
 
 

@@ -3,12 +3,15 @@
 Everything blocks; call it in a thread.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import attrs
 import psycopg
+from psycopg import sql
 
 from rlflow.config import ENVIRONMENTS, Settings
 from rlflow.data.database import Database
@@ -44,13 +47,11 @@ class Stores:
 
     def existing(self) -> list[str]:
         """Return the environments that have a store already."""
-        if self.settings.database_url is None:
-            found = _names(self._embedded().url("postgres"), "SELECT datname FROM pg_database")
-            return [environment for environment in ALL_ENVIRONMENTS if f"rlflow_{environment}" in found]
-        rows = _names(
-            self.settings.database_url, "SELECT schemaname FROM pg_catalog.pg_tables WHERE tablename = 'rl_meta'"
-        )
-        return [environment for environment in ALL_ENVIRONMENTS if self.settings.schema_for(environment) in rows]
+        if self.settings.database_url is not None:
+            return _environments(self.settings.database_url, {self.settings.schema_for(e) for e in ALL_ENVIRONMENTS})
+        with _connection(self._embedded().url("postgres")) as connection:
+            found = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+        return [environment for environment in ALL_ENVIRONMENTS if f"rlflow_{environment}" in found]
 
     def choose(self, environment: str | None) -> str:
         """Return the environment to read: the one asked for, else the only one there is.
@@ -94,9 +95,24 @@ class Stores:
         self.close()
 
 
-def _names(url: str, query: str) -> set[str]:
+def _environments(url: str, schemas: set[str]) -> list[str]:
+    """Return what the stores in these schemas say that they are of."""
+    with _connection(url) as connection:
+        query = "SELECT schemaname FROM pg_catalog.pg_tables WHERE tablename = 'rl_meta' AND schemaname = ANY(%s)"
+        found = [schema for (schema,) in connection.execute(query, [sorted(schemas)]).fetchall()]
+        return [
+            environment
+            for schema in found
+            for (environment,) in connection.execute(
+                sql.SQL("SELECT environment FROM {}").format(sql.Identifier(schema, "rl_meta"))
+            )
+        ]
+
+
+@contextmanager
+def _connection(url: str) -> Iterator[psycopg.Connection]:
     try:
         with psycopg.connect(url, connect_timeout=10) as connection:
-            return {name for (name,) in connection.execute(query)}
+            yield connection
     except psycopg.OperationalError as error:
         raise DatabaseAwayError(f"the database does not answer: {error}") from error
