@@ -25,6 +25,7 @@ from rlflow.exchange.faults import Fault, FaultKind
 from rlflow.exchange.server import Exchange, serve
 from rlflow.kalshi.auth import Signer
 from tests.exchange_client import Frame, command, connected, subscribe
+from tests.oracle import replay
 
 LIMIT_S = 20
 
@@ -86,12 +87,14 @@ async def test_two_clients_see_the_same_changes_with_the_same_clocks(credentials
 async def test_a_snapshot_asked_for_continues_the_stream_exactly(credentials: Credentials) -> None:
     async with running(credentials) as exchange, connected(exchange.url, credentials.signer) as client:
         await client.say(subscribe(1, *DEFAULT_TICKERS, channels=["orderbook_delta"]))
-        await client.hear(50)
+        frames = await client.hear(50)
         ask = command(2, "update_subscription", action="get_snapshot", sid=1, market_ticker=DEFAULT_TICKERS[0])
         await client.say(ask)
-        frames: list[Frame] = []
-        while not frames or frames[-1].get("id") != 2:
+        while frames[-1].get("id") != 2:
             frames += await client.hear()
+        followed = replay(frames[:-1])[DEFAULT_TICKERS[0]]
+        asked_for = replay(frames[-1:])[DEFAULT_TICKERS[0]]
+        assert (followed.yes, followed.no) == (asked_for.yes, asked_for.no)
         clock = frames[-1]["msg"]["clock"]
         later = [each["msg"] for each in await client.hear(100)]
         assert all(msg["clock"] > clock for msg in later if msg["market_ticker"] == DEFAULT_TICKERS[0])

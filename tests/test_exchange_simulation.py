@@ -138,6 +138,14 @@ def test_trade_ids_are_distinct() -> None:
     assert len(set(trades)) == len(trades)
 
 
+def test_any_ticker_makes_a_readable_frame() -> None:
+    simulation = Simulation(['a "quoted" \\ one', "über"] * 2, 3)
+    assert {msg["market_ticker"] for group in groups(simulation, 500) for msg in group} == {
+        'a "quoted" \\ one',
+        "über",
+    }
+
+
 def test_times_are_those_given() -> None:
     msgs = list(itertools.chain(*groups(Simulation(TICKERS, 3), 1)))
     assert {(msg["ts"], msg["ts_ms"]) for msg in msgs} == {("2026-11-22T00:00:00.119Z", 1_795_305_600_119)}

@@ -23,6 +23,8 @@ class ExchangeStatistics:
     """Upgrades answered with an error."""
     sent_frames: int
     slow_consumer_errors: int
+    is_replay_over: bool
+    """Whether the last recorded frame has been queued."""
 
 
 class Audience:
@@ -31,6 +33,8 @@ class Audience:
     def __init__(self) -> None:
         self.accepted = 0
         self.refused = 0
+        self.has_heard_all = False
+        """Whether a replay has come to its end."""
         self._links: set[Link] = set()
         self._changed = trio.Event()
         self._sent_frames = 0
@@ -100,4 +104,5 @@ class Audience:
             sent_frames=self._sent_frames + sum(link.sent_frames for link in self._links),
             slow_consumer_errors=self._slow_consumer_errors
             + sum(link.conversation.slow_consumer_errors for link in self._links),
+            is_replay_over=self.has_heard_all,
         )

@@ -2,6 +2,8 @@
 
 from bisect import bisect_left, insort
 
+import msgspec
+
 from rlflow.exchange.items import Image, Ladder
 from rlflow.units import ONE_DOLLAR, PRICE_PER_CENT, Count, Price, Side, opposite
 
@@ -54,6 +56,8 @@ class SimulatedBook:
 
     def __init__(self, ticker: str, market_id: str, *, is_tapered: bool = False) -> None:
         self.ticker = ticker
+        self.ticker_json = msgspec.json.encode(ticker).decode()
+        """As it stands in a frame, quoted."""
         self.market_id = market_id
         self.clock = 0
         self.sides: dict[Side, RestingSide] = {"yes": RestingSide(), "no": RestingSide()}

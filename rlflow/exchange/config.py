@@ -27,10 +27,10 @@ class ExchangeConfig:
     """0: any free port."""
     tls: ssl.SSLContext | None = None
     """A server context makes it `wss`."""
-    tickers: tuple[str, ...] = DEFAULT_TICKERS
+    tickers: tuple[str, ...] = attrs.field(default=DEFAULT_TICKERS, validator=attrs.validators.min_len(1))
     """The simulated markets; the first is the busiest. Not used by a replay."""
     seed: int = 1
-    rate: float = 50.0
+    rate: float = attrs.field(default=50.0, validator=attrs.validators.gt(0))
     """Mean messages a second over all simulated markets; infinite: as many as the slowest connection takes."""
     replay: Replay | None = None
     """Recordings to play in place of the simulation."""

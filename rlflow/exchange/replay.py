@@ -26,7 +26,7 @@ class Replay:
     """Gives the recorded connections in order, from the first, at every call."""
     tickers: frozenset[str]
     """All markets in them. Others get an empty book."""
-    speed: float = 1.0
+    speed: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
     """Times as fast as recorded; infinite: as fast as the slowest connection takes it."""
     closes_at_end: bool = False
     """Whether connections are closed after the last frame; otherwise they stay open, and silent."""

@@ -30,7 +30,7 @@ class Simulation:
                 Draws(f"rlflow {seed} {ticker}"),
                 _FAIR[number % len(_FAIR)],
             )
-            for number, ticker in enumerate(tickers)
+            for number, ticker in enumerate(dict.fromkeys(tickers))
         ]
         for flow in self._flows:
             self._tick(flow.book)
@@ -71,7 +71,7 @@ class Simulation:
 
     def _delta(self, book: SimulatedBook, change: Change, times: "_Times") -> Item:
         tail = (
-            f',"msg":{{"market_ticker":"{book.ticker}","market_id":"{book.market_id}","clock":{book.clock},'
+            f',"msg":{{"market_ticker":{book.ticker_json},"market_id":"{book.market_id}","clock":{book.clock},'
             f'"price_dollars":"{frames.price_text(change.price)}","delta_fp":"{format_count(change.delta)}",'
             f'"side":"{change.side}",{times.delta}'
         )
@@ -84,7 +84,7 @@ class Simulation:
         # The taker is on the other side of the maker; buying YES is a bid in the venue's words.
         taker, book_side = ("no", "ask") if deal.maker == "yes" else ("yes", "bid")
         tail = (
-            f',"msg":{{"trade_id":"{frames.trade_id(self._seed, self._trades)}","market_ticker":"{book.ticker}",'
+            f',"msg":{{"trade_id":"{frames.trade_id(self._seed, self._trades)}","market_ticker":{book.ticker_json},'
             f'"yes_price_dollars":"{frames.price_text(yes_price)}",'
             f'"no_price_dollars":"{frames.price_text(complement(yes_price))}",'
             f'"count_fp":"{format_count(deal.count)}","taker_side":"{taker}","taker_outcome_side":"{taker}",'

@@ -66,9 +66,10 @@ async def run_replay(replay: Replay, markets: ReplayedMarkets, audience: Audienc
     unchecked = 0
     for event in play(replay.connections()):
         if isinstance(event, Began):
+            # Before anybody is sent away: who comes back in the meantime belongs to the new connection.
+            markets.begin(event.opened)
             if has_begun:
                 await audience.part(Ending(1001, "the recorded connection ended"))
-            markets.begin(event.opened)
             has_begun = True
             continue
         await _wait_until_due(event, pace, replay, audience)
@@ -78,6 +79,7 @@ async def run_replay(replay: Replay, markets: ReplayedMarkets, audience: Audienc
         if unchecked > _MOST_ITEMS:
             unchecked = 0
             await trio.lowlevel.checkpoint()
+    audience.has_heard_all = True
     if replay.closes_at_end:
         await audience.part(Ending(1000, "the recording ended"))
 

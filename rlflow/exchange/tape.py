@@ -24,7 +24,8 @@ from rlflow.units import Nanos
 
 # How every frame of the venue has its numbers; a recorder that wrote frames anew may have another order.
 _NUMBERS = re.compile(rb'"sid":\d+,"seq":\d+')
-_COMMAND_ID = re.compile(rb'"id":\d+,')
+
+Numbered: TypeAlias = OrderbookDelta | OrderbookSnapshot | Trade | Ok
 
 
 class RecordedConnection(Protocol):
@@ -47,8 +48,7 @@ class Began:
     opened: Opened
 
 
-@attrs.frozen
-class Publication:
+class Publication(msgspec.Struct, gc=False):
     """One recorded frame: what it says, and what is sent for it."""
 
     message: Message
@@ -135,28 +135,27 @@ class _ConnectionReader:
 
     def publication(self, message: Message, frame: bytes) -> Publication | None:
         """Return what is sent for a message; None for what the exchange says itself, or cannot say."""
-        markets: tuple[str, ...] = ()
-        match message:
-            case OrderbookSnapshot() | OrderbookDelta():
-                channel, ticker = ORDERBOOK, message.msg.market_ticker
-            case Trade():
-                channel, ticker = TRADE, message.msg.market_ticker
-            case Ok(sid=int(sid), seq=int()):
-                channel, ticker, markets = self._channel(sid), "", message.market_tickers() or ()
-            case Subscribed():
-                self._channels[message.msg.sid] = message.msg.channel
-                return None
-            case _:
-                self._leave_out(message)
-                return None
-        assert message.sid is not None  # these types have one
+        if isinstance(message, OrderbookDelta | OrderbookSnapshot | Trade):
+            channel = TRADE if isinstance(message, Trade) else ORDERBOOK
+            return self._published(message, frame, channel, message.msg.market_ticker)
+        if isinstance(message, Subscribed):
+            self._channels[message.msg.sid] = message.msg.channel
+        elif isinstance(message, Ok) and message.sid is not None and message.seq is not None:
+            markets = message.market_tickers() or ()
+            return self._published(message, frame, self._channel(message.sid), "", markets)
+        else:
+            self._leave_out(message)
+        return None
+
+    def _published(
+        self, message: Numbered, frame: bytes, channel: str, ticker: str, markets: tuple[str, ...] = ()
+    ) -> Publication:
+        assert message.sid is not None
         assert message.seq is not None
-        seq = self._number(channel, message.sid).follow(None if self._is_sparse else message.seq)
-        head, tail = _around_numbers(frame)
-        return Publication(
-            message,
-            Item(channel, ticker, head, tail, recorded_seq=None if self._is_sparse else seq, markets=markets),
-        )
+        recorded_seq = None if self._is_sparse else self._number(channel, message.sid).follow(message.seq)
+        match = None if _has_command_id(message) else _NUMBERS.search(frame)
+        head, tail = (frame[: match.start()], frame[match.end() :]) if match else _rebuilt(frame)
+        return Publication(message, Item(channel, ticker, head, tail, -1, recorded_seq, markets))
 
     def _leave_out(self, message: Message) -> None:
         if message.sid is not None and message.seq is not None and not self._is_sparse:
@@ -175,12 +174,9 @@ class _ConnectionReader:
         return numbering
 
 
-def _around_numbers(frame: bytes) -> tuple[bytes, bytes]:
-    """Return the frame before and after its sid and seq, without the id of a command that somebody else gave."""
-    match = _NUMBERS.search(frame)
-    if match is None or _COMMAND_ID.search(frame):
-        return _rebuilt(frame)
-    return frame[: match.start()], frame[match.end() :]
+def _has_command_id(message: Numbered) -> bool:
+    """Return whether the frame answers a command, which somebody else gave."""
+    return not isinstance(message, OrderbookDelta | Trade) and message.id is not None
 
 
 def _rebuilt(frame: bytes) -> tuple[bytes, bytes]:
