@@ -132,23 +132,37 @@ class OrderbookState:
     async def run(self, batches: trio.MemoryReceiveChannel[Batch], rows: trio.MemorySendChannel[Rows]) -> None:
         """Apply batches until their channel ends and the journal is read up; closes `rows` then."""
         async with batches, rows:
-            while True:
-                with trio.move_on_after(self._flush_interval_s) as tick:
-                    try:
-                        batch = await batches.receive()
-                    except trio.EndOfChannel:
-                        break
-                if tick.cancelled_caught:
-                    for listener in self._listeners.values():
-                        listener.tell([])
-                    await self._read_journal(self._journal.end, rows)
-                    self._tell_losses(rows)
-                    continue
-                used = batches.statistics().current_buffer_used + 1
-                self._channel_peak = max(self._channel_peak, used)
+            try:
+                while True:
+                    await self._wait(batches, rows)
+                    await self._drain(batches, rows)
+            except trio.EndOfChannel:
+                await self._read_journal(self._journal.end, rows)
+                self._tell_losses(rows)
+
+    async def _wait(self, batches: trio.MemoryReceiveChannel[Batch], rows: trio.MemorySendChannel[Rows]) -> None:
+        """Take the next batch; whenever none comes for a flush interval, do what nothing else may have caused."""
+        while True:
+            batch: Batch | None = None
+            with trio.move_on_after(self._flush_interval_s):
+                batch = await batches.receive()
+            if batch is not None:
+                self._channel_peak = max(self._channel_peak, batches.statistics().current_buffer_used + 1)
                 await self._take(batch, rows)
+                return
+            for listener in self._listeners.values():
+                listener.tell([])
             await self._read_journal(self._journal.end, rows)
             self._tell_losses(rows)
+
+    async def _drain(self, batches: trio.MemoryReceiveChannel[Batch], rows: trio.MemorySendChannel[Rows]) -> None:
+        """Take what is there already, for one slice: without a turn of the loop for each batch, as waiting costs."""
+        slice_ends = trio.current_time() + SLICE_S
+        try:
+            while trio.current_time() < slice_ends:
+                await self._take(batches.receive_nowait(), rows)
+        except trio.WouldBlock:
+            pass
 
     async def _take(self, batch: Batch, rows: trio.MemorySendChannel[Rows]) -> None:
         if not batch.is_protected:
