@@ -84,7 +84,7 @@ def test_ctrl_c_stops_it_as_well(tmp_path: Path, database_url: str) -> None:
 def test_kill_9_under_load_loses_nothing_and_stores_nothing_twice(tmp_path: Path, database_url: str) -> None:
     chance = random.Random(7)
     with exchange(tmp_path / "venue", "--rate", "2000") as settings:
-        for _ in range(5):
+        for _ in range(10):
             with service(tmp_path, DATABASE_URL=database_url, **settings) as running:
                 running.wait_status("rows", lambda status: status["write_queue"]["rows_written"] > 500)
                 time.sleep(chance.uniform(0, 0.5))
@@ -93,8 +93,8 @@ def test_kill_9_under_load_loses_nothing_and_stores_nothing_twice(tmp_path: Path
         with service(tmp_path, DATABASE_URL=database_url, **settings) as running:
             running.wait_status("caught up", lambda status: status["write_queue"]["rows_written"] > 500)
             assert running.stop() == 0
-    assert assert_every_frame_is_stored_once(database_url, "rlflow_sim") > 3000
-    assert len(facts(database_url, "SELECT 1 FROM rlflow_sim.rl_captures")) == 6
+    assert assert_every_frame_is_stored_once(database_url, "rlflow_sim") > 5000
+    assert len(facts(database_url, "SELECT 1 FROM rlflow_sim.rl_captures")) == 11
     audit = run(tmp_path, "audit", "--env", "sim", DATABASE_URL=database_url, RL_DATA_DIR=str(tmp_path / "data"))
     assert audit.returncode == 0, audit.stdout + audit.stderr
 
