@@ -3,7 +3,7 @@
 import pytest
 
 from rlflow.kalshi.notices import BooksInvalid, Heard
-from rlflow.session.records import Closed
+from rlflow.session.records import Closed, Stale
 from tests.session_line import Line, delta, error, gaps, line_with_two_books, ok, snapshot, subscribed, trade
 
 
@@ -18,6 +18,13 @@ def test_ok_lists_all_markets_and_drops_the_others_without_a_gap(line: Line) -> 
     assert set(line.session.books) == {"A"}
     assert line.session.take_changed() == {"A", "B"}
     assert [gap.market_ticker for gap in line.record(Closed(cause="silent")).gaps] == ["A", None]
+
+
+def test_a_crossed_market_that_is_dropped_is_not_judged_any_more(line: Line) -> None:
+    line.receive(delta(3, price_dollars="0.6000", clock=9))
+    rows = line.receive(ok(4, "B"))
+    assert (rows.gaps, rows.resume.crossed) == ([], ())
+    assert line.receive(delta(5, ticker="B"), after_ms=1000).gaps == []
 
 
 def test_a_market_that_comes_back_was_missing_since_it_was_dropped(line: Line) -> None:
@@ -37,6 +44,18 @@ def test_a_new_market_waits_for_its_snapshot_without_a_gap(line: Line) -> None:
     assert line.receive(ok(3, "A", "B", "C")).gaps == []
     assert line.session.books["C"].cause == "no snapshot yet"
     assert [gap.market_ticker for gap in line.record(Closed(cause="silent")).gaps] == ["A", "B", "C", None]
+
+
+def test_a_dropped_market_that_a_stale_record_names_is_not_missing_any_more(line: Line) -> None:
+    line.receive(ok(3, "A"))
+    rows = line.record(Stale(tickers=("B",), cause="no snapshot came"))
+    assert [(gap.cause, gap.to_ns) for gap in rows.gaps] == [
+        ("was not subscribed", line.now_ns),
+        ("no snapshot came", None),
+    ]
+    assert rows.resume.removed == ()
+    assert line.receive(snapshot(4, "B")).gaps == []
+    assert line.is_valid("B")
 
 
 def test_markets_dropped_long_ago_get_their_gap_at_once_so_that_the_state_stays_small() -> None:

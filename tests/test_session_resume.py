@@ -92,6 +92,22 @@ def test_a_sampled_capture_is_resumed_with_invalid_books_and_their_gaps(line: Li
     assert rows.deltas[0].action is None
 
 
+def test_frames_lost_behind_a_resume_make_one_gap_a_book(line: Line) -> None:
+    session = Session.resume(ResumePoint(CAPTURE, line.session.upto_frame, line.opened, line.all.resume, ()))
+    rows = session.lose(9, line.now_ns + MS, "dropped")
+    assert [(gap.market_ticker, gap.cause) for gap in rows.gaps if gap.market_ticker] == [
+        ("A", "dropped"),
+        ("B", "dropped"),
+    ]
+    late = Batch(Kind.FRAMES, CAPTURE, 10, line.now_ns + 2 * MS, (json.dumps(snapshot(99)).encode(),))
+    assert session.feed(late).gaps == []
+
+
+def test_frames_that_were_processed_cannot_be_lost(line: Line) -> None:
+    with pytest.raises(ValueError, match="frame 5 cannot be lost"):
+        line.session.lose(5, line.now_ns, "dropped")
+
+
 def test_a_capture_of_which_nothing_is_known_is_resumed_with_a_gap_of_both_channels() -> None:
     session = Session.resume(ResumePoint(CAPTURE, 41, OPENED, ResumeState(), ()))
     rows = session.feed(Batch(Kind.FRAMES, CAPTURE, 42, START_NS, (json.dumps(snapshot(9)).encode(),)))

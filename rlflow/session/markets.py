@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rlflow.errors import FrameRejectedError
 from rlflow.kalshi.notices import BooksInvalid
 from rlflow.session.recorder import Place, Recorder
-from rlflow.session.rows import RemovedState
+from rlflow.session.rows import InvalidState, RemovedState
 from rlflow.session.sequence import ORDERBOOK, STORED, Subscription
 from rlflow.session.tracked import TrackedBook
 
@@ -25,9 +25,11 @@ class Markets:
         self.subscriptions: dict[int, Subscription] = {}
         """Every sid that was announced or brought data, dead ones included."""
         self.tracked: dict[str, TrackedBook] = {}
-        self.invalid: dict[str, TrackedBook] = {}
+        self.invalid: dict[str, InvalidState] = {}
+        """Why each book that is not valid is not."""
         self.crossed: dict[str, TrackedBook] = {}
         self.removed: dict[tuple[str, str | None], RemovedState] = {}
+        """By channel and market; never a market that is tracked."""
         self.changed: set[str] = set()
         """Markets whose book, validity or presence has changed since someone took this set."""
         self._record = record
@@ -39,7 +41,8 @@ class Markets:
         tracked = self.tracked.get(ticker)
         if tracked is None:
             tracked = TrackedBook(ticker, subscription.sid, NO_SNAPSHOT)
-            self.tracked[ticker] = self.invalid[ticker] = tracked
+            self.tracked[ticker] = tracked
+            self.invalid[ticker] = InvalidState(ticker, NO_SNAPSHOT)
             self.changed.add(ticker)
             subscription.add(tracked)
             self.end_removal(ORDERBOOK, ticker, subscription.sid)
@@ -123,6 +126,7 @@ class Markets:
             tracked = self.tracked.get(ticker)
             if tracked is None:
                 tracked = self.tracked[ticker] = TrackedBook(ticker, None, cause)
+                self.end_removal(ORDERBOOK, ticker, None)
             self._record.gap(ORDERBOOK, ticker, tracked.sid, cause, since=self._record.previous)
             self.invalidate(tracked, cause)
         self._record.notices.append(BooksInvalid(None, named, cause))
@@ -172,6 +176,6 @@ class Markets:
         """Mark a book as not valid; the gap row is the caller's."""
         ticker = tracked.market_ticker
         tracked.invalidate(cause)
-        self.invalid[ticker] = tracked
+        self.invalid[ticker] = InvalidState(ticker, cause)
         self.crossed.pop(ticker, None)
         self.changed.add(ticker)

@@ -2,7 +2,7 @@
 
 from rlflow.orderbook import Book
 from rlflow.session.markets import Markets
-from rlflow.session.rows import InvalidState, ResumeBook, ResumeState
+from rlflow.session.rows import ResumeBook, ResumeState
 from rlflow.session.sequence import Subscription
 from rlflow.session.tracked import TrackedBook
 from rlflow.units import Nanos
@@ -11,11 +11,11 @@ UNRESUMED = "resumed without the book"
 
 
 def state_of(markets: Markets, last_received_ns: Nanos) -> ResumeState:
-    """Return all that going on needs besides the valid books; O(subscriptions + invalid books)."""
+    """Return all that going on needs besides the valid books; O(subscriptions + markets that are not valid)."""
     return ResumeState(
         sids=tuple([subscription.state() for subscription in markets.subscriptions.values()]),
         crossed=tuple([tracked.crossing for tracked in markets.crossed.values() if tracked.crossing is not None]),
-        invalid=tuple([InvalidState(ticker, tracked.cause or "") for ticker, tracked in markets.invalid.items()]),
+        invalid=tuple(markets.invalid.values()),
         last_received_ns=last_received_ns,
         removed=tuple(markets.removed.values()),
     )
@@ -31,7 +31,7 @@ def restore(state: ResumeState, books: tuple[ResumeBook, ...], markets: Markets)
     for invalid in state.invalid:
         tracked = markets.tracked.setdefault(invalid.ticker, TrackedBook(invalid.ticker, None, invalid.cause))
         tracked.cause = invalid.cause
-        markets.invalid[invalid.ticker] = tracked
+        markets.invalid[invalid.ticker] = invalid
     for book in books:
         # A store that also returns books of markets which are invalid or gone is not believed.
         if book.ticker in markets.tracked and book.ticker not in markets.invalid:

@@ -93,11 +93,17 @@ class Session:
         """Return rows that say: the frames up to this number were received, but nobody has them any more.
 
         Every book is invalid until its next snapshot, and any `seq` is accepted next. The frames count as dropped.
+
+        Raises:
+            ValueError: the number was processed already.
         """
+        if upto_frame <= self.upto_frame:
+            raise ValueError(f"frame {upto_frame} cannot be lost: frame {self.upto_frame} is processed")
         since = Place(self.upto_frame, self._record.received_ns or received_ns)
         rows = Rows(self.capture, self.upto_frame, upto_frame, received_ns)
         self._record.begin(rows, upto_frame)
         self._subscriptions.lose_frames(since, cause)
+        self._missing, self._is_unknown = [], False
         rows.counts.dropped = upto_frame - self.upto_frame
         self.upto_frame = upto_frame
         rows.resume = self.resume_state()
