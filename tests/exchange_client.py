@@ -12,10 +12,14 @@ import attrs
 import trio
 import trio_websocket
 
+from rlflow.exchange.config import DEFAULT_TICKERS, ExchangeConfig
+from rlflow.exchange.credentials import Credentials
 from rlflow.exchange.handshake import WEBSOCKET_PATH
+from rlflow.exchange.server import Exchange, serve
 from rlflow.kalshi.auth import Signer
 
 Frame = dict[str, Any]
+LIMIT_S = 20
 
 
 def command(number: int, name: str, **params: object) -> str:
@@ -103,3 +107,38 @@ async def connected(
             if len(group.exceptions) == 1:
                 raise group.exceptions[0] from None
             raise
+
+
+@asynccontextmanager
+async def running(credentials: Credentials, **settings: Any) -> AsyncIterator[Exchange]:
+    """Run an exchange with these settings, two thousand messages a second by default, for LIMIT_S at most."""
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            config = ExchangeConfig(**{"keys": credentials.public_keys, "rate": 2_000.0, **settings})
+            yield await nursery.start(serve, config)
+            nursery.cancel_scope.cancel()
+
+
+async def raw_subscriber(exchange: Exchange, credentials: Credentials) -> trio.SocketStream:
+    """Return the bare stream of a client that has subscribed and then reads nothing more."""
+    stream = await trio.open_tcp_stream(exchange.host, exchange.port)
+    signed = credentials.signer.headers("GET", "/trade-api/ws/v2", time.time_ns() // 1_000_000)
+    headers = [(name.encode(), value.encode()) for name, value in signed]
+    async with trio.open_nursery() as nursery:
+        websocket = await trio_websocket.wrap_client_stream(
+            nursery, stream, "exchange", "/trade-api/ws/v2", extra_headers=headers
+        )
+        await websocket.send_message(subscribe(1, *DEFAULT_TICKERS))
+        nursery.cancel_scope.cancel()
+    return stream
+
+
+def gapless(frames: Sequence[Frame]) -> bool:
+    """Return whether every sid's numbers go up by one."""
+    last: dict[int, int] = {}
+    for frame in frames:
+        if "seq" in frame:
+            if frame["seq"] != last.get(frame["sid"], frame["seq"] - 1) + 1:
+                return False
+            last[frame["sid"]] = frame["seq"]
+    return True

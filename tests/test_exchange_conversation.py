@@ -1,65 +1,16 @@
 """One connection of the local venue, without a socket: commands in, frames out."""
 
-import json
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlflow.exchange.conversation import Conversation, Limits
-from rlflow.exchange.faults import Fault, FaultKind, FaultScript
-from rlflow.exchange.items import ORDERBOOK, TRADE, Image, Item
+from rlflow.exchange.conversation import Limits
+from rlflow.exchange.items import Item
 from rlflow.exchange.numbering import Numbering
-from tests.exchange_client import command, subscribe
-
-NOW_MS = 1_795_305_600_123
-Frame = dict[str, Any]
-
-
-class TwoBooks:
-    """Markets that stand still; tickers beginning with LATER will be told by a recording."""
-
-    has_no_prices_only = False
-
-    def image(self, ticker: str) -> Image | None:
-        if ticker.startswith("LATER"):
-            return None
-        if ticker in {"A", "B"}:
-            return Image(ticker, "some-id", 41_007, ((4_100, 1_200), (4_200, 350)), ((5_500, 2_000),))
-        return Image(ticker)
-
-    def objection(self, *, use_yes_price: bool) -> str | None:
-        return "FORBIDDEN" if use_yes_price and self.has_no_prices_only else None
-
-
-class Desk:
-    """A conversation whose answers are read at once."""
-
-    def __init__(self, limits: Limits | None = None, *faults: Fault) -> None:
-        self.markets = TwoBooks()
-        self.conversation = Conversation(self.markets, limits, FaultScript(faults))
-
-    def say(self, text: str | bytes) -> list[Frame]:
-        self.conversation.receive(text, NOW_MS)
-        return self.read()
-
-    def publish(self, *items: Item) -> list[Frame]:
-        self.conversation.publish(items, NOW_MS)
-        return self.read()
-
-    def read(self) -> list[Frame]:
-        return [json.loads(frame) for frame in self.conversation.outbox.take(10**9)]
-
-
-def delta(ticker: str, *, no_price: int = -1, recorded_seq: int | None = None) -> Item:
-    tail = b',"msg":{"market_ticker":"%b","price_dollars":"0.5500","delta_fp":"1.00"}}' % ticker.encode()
-    return Item(ORDERBOOK, ticker, b'{"type":"orderbook_delta",', tail, no_price, recorded_seq)
-
-
-def trade(ticker: str) -> Item:
-    return Item(TRADE, ticker, b'{"type":"trade",', b',"msg":{"market_ticker":"%b"}}' % ticker.encode())
+from tests.exchange_client import Frame, command, subscribe
+from tests.exchange_desk import NOW_MS, Desk, delta, trade
 
 
 def brief(frame: Frame) -> tuple[object, ...]:
@@ -330,49 +281,3 @@ def test_numbers_of_a_gapless_recording_stay_gapless_whatever_comes_between(step
 def test_recorded_holes_and_duplicates_stay() -> None:
     numbering = Numbering()
     assert [numbering.follow(seq) for seq in (7, 8, 8, 11)] == [7, 8, 8, 11]
-
-
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        (FaultKind.DROP, [1, 3, 4]),
-        (FaultKind.DUPLICATE, [1, 2, 2, 3, 4]),
-        (FaultKind.SWAP, [1, 3, 2, 4]),
-    ],
-)
-def test_a_scripted_fault_strikes_once_at_its_frame(kind: FaultKind, expected: list[int]) -> None:
-    desk = Desk(None, Fault(kind, frame=2))
-    frames = desk.say(subscribe(1, "A"))[2:] + desk.publish(delta("A"), trade("A"), delta("A"), delta("A"))
-    assert [each["seq"] for each in frames if each["sid"] == 1] == expected
-
-
-def test_a_garbled_frame_is_cut_in_half() -> None:
-    desk = Desk(None, Fault(FaultKind.GARBLE, frame=1))
-    desk.conversation.receive(subscribe(1, "A"), NOW_MS)
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(desk.conversation.outbox.take(10**9)[2])
-
-
-@pytest.mark.parametrize(("kind", "code"), [(FaultKind.CHANNEL_FAILURE, 10), (FaultKind.SLOW_CONSUMER, 25)])
-def test_a_subscription_can_be_made_to_fail(kind: FaultKind, code: int) -> None:
-    desk = Desk(None, Fault(kind, frame=2))
-    desk.say(subscribe(1, "A"))
-    change, failure = desk.publish(delta("A"), delta("A"))
-    assert (change["seq"], failure["seq"], failure["msg"]["code"]) == (2, 3, code)
-
-
-@pytest.mark.parametrize("kind", [FaultKind.CLOSE, FaultKind.ABORT])
-def test_a_connection_can_be_made_to_end_behind_a_frame(kind: FaultKind) -> None:
-    desk = Desk(None, Fault(kind, frame=2))
-    desk.say(subscribe(1, "A"))
-    assert [each["seq"] for each in desk.publish(delta("A"), delta("A"))] == [2]
-    assert desk.conversation.ending is not None
-    assert desk.conversation.ending.is_abrupt == (kind is FaultKind.ABORT)
-
-
-def test_a_fault_can_be_asked_for_at_the_next_frame() -> None:
-    desk = Desk()
-    desk.say(subscribe(1, "A"))
-    desk.publish(delta("A"))
-    desk.conversation.script.add_next(FaultKind.DROP, ORDERBOOK)
-    assert [each["seq"] for each in desk.publish(delta("A"), delta("A"))] == [4]

@@ -2,8 +2,8 @@
 
 import math
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,38 +21,15 @@ from cryptography.x509.oid import NameOID
 from rlflow.exchange.config import DEFAULT_TICKERS, Address, ExchangeConfig, describe_environment
 from rlflow.exchange.conversation import Limits
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
-from rlflow.exchange.faults import Fault, FaultKind
 from rlflow.exchange.server import Exchange, serve
 from rlflow.kalshi.auth import Signer
-from tests.exchange_client import Frame, command, connected, subscribe
+from tests.exchange_client import LIMIT_S, command, connected, gapless, raw_subscriber, running, subscribe
 from tests.oracle import replay
-
-LIMIT_S = 20
 
 
 @pytest.fixture(scope="module")
 def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
     return load_or_make_credentials(tmp_path_factory.mktemp("keys"), "ed25519")
-
-
-@asynccontextmanager
-async def running(credentials: Credentials, **settings: Any) -> AsyncIterator[Exchange]:
-    with trio.fail_after(LIMIT_S):
-        async with trio.open_nursery() as nursery:
-            config = ExchangeConfig(**{"keys": credentials.public_keys, "rate": 2_000.0, **settings})
-            yield await nursery.start(serve, config)
-            nursery.cancel_scope.cancel()
-
-
-def gapless(frames: Sequence[Frame]) -> bool:
-    """Return whether every sid's numbers go up by one."""
-    last: dict[int, int] = {}
-    for frame in frames:
-        if "seq" in frame:
-            if frame["seq"] != last.get(frame["sid"], frame["seq"] - 1) + 1:
-                return False
-            last[frame["sid"]] = frame["seq"]
-    return True
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ed25519"])
@@ -190,27 +167,9 @@ async def _listen_to_the_end(
 
 async def test_a_peer_that_sleeps_does_not_hold_up_the_end(credentials: Credentials) -> None:
     async with running(credentials, rate=math.inf, goodbye_s=0.2) as exchange:
-        raw = await _raw_subscriber(exchange, credentials)
+        raw = await raw_subscriber(exchange, credentials)
         await _wait_until_stuck(exchange)
     await raw.aclose()
-
-
-async def _raw_subscriber(exchange: Exchange, credentials: Credentials) -> trio.SocketStream:
-    """Return the bare stream of a client that has subscribed and then reads nothing more."""
-    stream = await trio.open_tcp_stream(exchange.host, exchange.port)
-    signed = credentials.signer.headers("GET", "/trade-api/ws/v2", _now_ms())
-    headers = [(name.encode(), value.encode()) for name, value in signed]
-    async with trio.open_nursery() as nursery:
-        websocket = await trio_websocket.wrap_client_stream(
-            nursery, stream, "exchange", "/trade-api/ws/v2", extra_headers=headers
-        )
-        await websocket.send_message(subscribe(1, *DEFAULT_TICKERS))
-        nursery.cancel_scope.cancel()
-    return stream
-
-
-def _now_ms() -> int:
-    return int(datetime.now(UTC).timestamp() * 1000)
 
 
 async def _wait_until_stuck(exchange: Exchange) -> None:
@@ -223,7 +182,7 @@ async def _wait_until_stuck(exchange: Exchange) -> None:
 
 async def test_who_does_not_read_gets_error_25_and_the_market_goes_on(credentials: Credentials) -> None:
     async with running(credentials, rate=20_000.0, limits=Limits(queued_frames=500)) as exchange:
-        sleeper = await _raw_subscriber(exchange, credentials)
+        sleeper = await raw_subscriber(exchange, credentials)
         async with connected(exchange.url, credentials.signer) as client:
             await client.say(subscribe(1, DEFAULT_TICKERS[0]))
             while exchange.statistics().slow_consumer_errors == 0:
@@ -249,7 +208,7 @@ async def test_a_source_without_a_rate_waits_for_its_reader(credentials: Credent
 async def test_pings_carry_heartbeat_and_are_answered(credentials: Credentials) -> None:
     async with running(credentials, ping_interval_s=0.02, pong_limit_s=5, rate=0.001) as exchange:
         stream = _RecordingStream(await trio.open_tcp_stream(exchange.host, exchange.port))
-        signed = credentials.signer.headers("GET", "/trade-api/ws/v2", _now_ms())
+        signed = credentials.signer.headers("GET", "/trade-api/ws/v2", time.time_ns() // 1_000_000)
         async with trio.open_nursery() as nursery:
             await trio_websocket.wrap_client_stream(
                 nursery,
@@ -290,7 +249,7 @@ class _RecordingStream(trio.abc.Stream):
 
 async def test_a_connection_without_pongs_is_dropped(credentials: Credentials) -> None:
     async with running(credentials, ping_interval_s=0.01, pong_limit_s=0.05) as exchange:
-        silent = await _raw_subscriber(exchange, credentials)
+        silent = await raw_subscriber(exchange, credentials)
         async with silent:
             with suppress(trio.BrokenResourceError):
                 [chunk async for chunk in silent]
@@ -299,53 +258,6 @@ async def test_a_connection_without_pongs_is_dropped(credentials: Credentials) -
 async def test_a_ping_of_the_clients_is_answered(credentials: Credentials) -> None:
     async with running(credentials) as exchange, connected(exchange.url, credentials.signer) as client:
         await client.websocket.ping(b"hello")
-
-
-async def test_an_aborted_connection_ends_without_a_close_frame_behind_its_frame(credentials: Credentials) -> None:
-    faults = (Fault(FaultKind.ABORT, frame=10),)
-    async with running(credentials, faults=faults) as exchange:
-        async with connected(exchange.url, credentials.signer) as client:
-            await client.say(subscribe(1, DEFAULT_TICKERS[0], channels=["orderbook_delta"]))
-            frames = await client.hear_until_closed()
-            assert [each["seq"] for each in frames[1:]] == list(range(1, 11))
-            assert client.close_code == 1006
-        async with connected(exchange.url, credentials.signer) as client:
-            await client.say(subscribe(1, DEFAULT_TICKERS[0], channels=["orderbook_delta"]))
-            assert len(await client.hear(30)) == 30
-
-
-async def test_a_closed_connection_ends_with_a_close_frame_behind_its_frame(credentials: Credentials) -> None:
-    async with (
-        running(credentials, faults=(Fault(FaultKind.CLOSE, frame=10),)) as exchange,
-        connected(exchange.url, credentials.signer) as client,
-    ):
-        await client.say(subscribe(1, DEFAULT_TICKERS[0], channels=["orderbook_delta"]))
-        assert len(await client.hear_until_closed()) == 11
-        assert client.close_code == 1011
-
-
-async def test_a_muted_connection_stays_open_and_silent(credentials: Credentials) -> None:
-    async with (
-        running(credentials, faults=(Fault(FaultKind.MUTE, frame=5),), ping_interval_s=0.01) as exchange,
-        connected(exchange.url, credentials.signer) as client,
-    ):
-        await client.say(subscribe(1, DEFAULT_TICKERS[0], channels=["orderbook_delta"]))
-        await client.hear(6)
-        with trio.move_on_after(0.2):
-            pytest.fail(f"heard {await client.hear()}")
-        assert client.close_code is None
-
-
-async def test_faults_and_disconnects_can_be_asked_for_while_it_runs(credentials: Credentials) -> None:
-    async with running(credentials) as exchange, connected(exchange.url, credentials.signer) as client:
-        await client.say(subscribe(1, *DEFAULT_TICKERS))
-        await client.hear(20)
-        exchange.inject(FaultKind.DROP)
-        frames = await client.hear(400)
-        assert not gapless([each for each in frames if each["sid"] == 1])
-        await exchange.disconnect()
-        await client.hear_until_closed()
-        assert client.close_code == 1001
 
 
 async def test_it_speaks_tls(credentials: Credentials, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ async def _shielded_nursery(*, task_status: trio.TaskStatus[trio.Nursery]) -> No
             await trio.sleep_forever()
     except* wsproto.utilities.LocalProtocolError:
         # trio-websocket 0.12 answers a ping that comes behind our close frame; wsproto refuses, rightly. The
-        # connection is closing already, and with this nursery gone its stream is closed at once.
+        # connection is closing already, and now ends without the peer's close frame.
         pass
 
 

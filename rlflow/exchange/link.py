@@ -40,6 +40,7 @@ class Link:
         self._progress = trio.Event()
         self._ended = trio.Event()
         self._ending = PEER_LEFT
+        self._in_flight: list[bytes] = []
         self._is_closing = False
         self._has_written = trio.Event()
         self.sent_frames = 0
@@ -73,7 +74,7 @@ class Link:
 
     async def wait_drained(self) -> None:
         """Wait until everything queued has left, or never will."""
-        while len(self.conversation.outbox) and not self._ended.is_set():
+        while (self._in_flight or len(self.conversation.outbox)) and not self._ended.is_set():
             await self._progress.wait()
 
     async def listen(self, on_command: Callable[[], None]) -> None:
@@ -95,15 +96,18 @@ class Link:
             while not self._is_closing:
                 await self._write_some()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.end(PEER_LEFT)
+            pass  # the peer has left, or has been told goodbye
         finally:
             self._has_written.set()
+            # Nothing can be sent any more, whatever the cause.
+            self.end(PEER_LEFT)
 
     async def _write_some(self) -> None:
-        payloads = self.conversation.outbox.take(_WRITE_BYTES)
-        if payloads:
-            await self._stream.send_frames(payloads)
-            self.sent_frames += len(payloads)
+        self._in_flight = self.conversation.outbox.take(_WRITE_BYTES)
+        if self._in_flight:
+            await self._stream.send_frames(self._in_flight)
+            self.sent_frames += len(self._in_flight)
+            self._in_flight = []
             self._tell_progress()
             return
         if self.conversation.ending is not None:
