@@ -9,7 +9,7 @@ from rlflow.exchange.config import DEFAULT_TICKERS
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
 from rlflow.exchange.faults import Fault, FaultKind
 from rlflow.exchange.items import ORDERBOOK
-from tests.exchange_client import connected, gapless, raw_subscriber, running, subscribe
+from tests.exchange_client import LIMIT_S, connected, gapless, raw_subscriber, running, subscribe
 from tests.exchange_desk import NOW_MS, Desk, delta, trade
 
 ONE_BOOK = subscribe(1, DEFAULT_TICKERS[0], channels=["orderbook_delta"])
@@ -114,7 +114,8 @@ async def test_faults_and_disconnects_can_be_asked_for_while_it_runs(credentials
 
 
 async def test_a_ping_behind_our_close_frame_harms_only_its_own_connection(credentials: Credentials) -> None:
-    async with running(credentials, goodbye_s=0.3) as exchange:
+    # A goodbye that waited for the peer's close frame would last longer than this test may.
+    async with running(credentials, goodbye_s=3 * LIMIT_S) as exchange:
         stream = await raw_subscriber(exchange, credentials)
         async with stream, trio.open_nursery() as nursery:
             nursery.start_soon(exchange.disconnect)

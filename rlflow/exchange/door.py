@@ -41,13 +41,14 @@ class Door:
     async def serve(self, transport: trio.abc.Stream) -> None:
         """Serve one connection until the peer or the exchange ends it; cancelled, it still says goodbye."""
         stream = SharedStream(transport)
+        goodbye = trio.CancelScope(shield=True)
         async with trio.open_nursery() as nursery:
             # What keeps the connection going must outlive a cancellation by the length of a goodbye.
-            tasks = await nursery.start(_shielded_nursery)
+            tasks = await nursery.start(_shielded_nursery, goodbye)
             try:
                 websocket = await self._open(tasks, stream)
                 if websocket is not None:
-                    await self._converse(tasks, websocket, stream)
+                    await self._converse(tasks, websocket, stream, goodbye)
             finally:
                 tasks.cancel_scope.cancel()
                 await trio.aclose_forcefully(stream)
@@ -76,7 +77,11 @@ class Door:
         return None
 
     async def _converse(
-        self, tasks: trio.Nursery, websocket: trio_websocket.WebSocketConnection, stream: SharedStream
+        self,
+        tasks: trio.Nursery,
+        websocket: trio_websocket.WebSocketConnection,
+        stream: SharedStream,
+        goodbye: trio.CancelScope,
     ) -> None:
         """Run one accepted connection until it is to end, then end it in that way."""
         link = self._new_link(websocket, stream)
@@ -91,7 +96,8 @@ class Door:
             ending = await link.wait_ended()
         finally:
             self.audience.remove(link)
-            with trio.move_on_after(self.config.goodbye_s, shield=True):
+            goodbye.deadline = trio.current_time() + self.config.goodbye_s
+            with goodbye:
                 await link.close(ending)
 
     def _new_link(self, websocket: trio_websocket.WebSocketConnection, stream: SharedStream) -> Link:
@@ -104,8 +110,11 @@ class Door:
         return self.now_ns() // 1_000_000
 
 
-async def _shielded_nursery(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
-    """Hold a nursery open that no cancellation from outside reaches; it ends when its own scope is cancelled."""
+async def _shielded_nursery(goodbye: trio.CancelScope, *, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """Hold a nursery open that no cancellation from outside reaches; it ends when its own scope is cancelled.
+
+    Without its tasks nobody would hear the peer's close frame, so a goodbye ends with it.
+    """
     try:
         async with trio.open_nursery() as nursery:
             task_status.started(nursery)
@@ -115,6 +124,8 @@ async def _shielded_nursery(*, task_status: trio.TaskStatus[trio.Nursery]) -> No
         # trio-websocket 0.12 answers a ping that comes behind our close frame; wsproto refuses, rightly. The
         # connection is closing already, and now ends without the peer's close frame.
         pass
+    finally:
+        goodbye.cancel()
 
 
 async def _cancel_when_over(stream: SharedStream, scope: trio.CancelScope) -> None:
