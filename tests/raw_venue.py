@@ -42,6 +42,8 @@ class Authority:
     server: ssl.SSLContext
     client: ssl.SSLContext
     ca_pem: str
+    chain_pem: bytes
+    """The server's key and certificate."""
 
 
 @cache
@@ -77,12 +79,13 @@ def loopback_authority(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> Auth
     ca_pem = ca.public_bytes(pem).decode()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server.maximum_version = version
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    chain_pem = private + certificate.public_bytes(pem)
     with TemporaryDirectory() as directory:
         chain = Path(directory) / "chain.pem"
-        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        chain.write_bytes(private + certificate.public_bytes(pem))
+        chain.write_bytes(chain_pem)
         server.load_cert_chain(chain)
-    return Authority(server, ssl.create_default_context(cadata=ca_pem), ca_pem)
+    return Authority(server, ssl.create_default_context(cadata=ca_pem), ca_pem, chain_pem)
 
 
 @attrs.define

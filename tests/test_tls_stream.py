@@ -1,6 +1,7 @@
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TypeAlias
 
 import pytest
@@ -151,6 +152,13 @@ async def assert_handshake_fails(context: ssl.SSLContext, host: str, why: str) -
                 await client.do_handshake()
             await below_client.aclose()
     assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
+
+
+def test_the_environment_can_name_the_authorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = loopback_authority().ca_pem
+    (tmp_path / "ca.pem").write_text(authority)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    assert ssl.PEM_cert_to_DER_cert(authority) in verifying_context().get_ca_certs(binary_form=True)
 
 
 @pytest.mark.parametrize("checks", ["nothing", "certificate"])

@@ -1,6 +1,7 @@
 """`exchange`: a local venue, simulated or replaying recordings."""
 
 import math
+import ssl
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import click
 import trio
 
+from rlflow.errors import CommandError
 from rlflow.exchange.config import DEFAULT_TICKERS, ExchangeConfig, describe_environment
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
 from rlflow.exchange.replay import replay_source
@@ -32,6 +34,9 @@ class Speed(click.ParamType[float]):
         return factor
 
 
+_PEM_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, show_default="any free one", help="To listen on.")
 @click.option("--market", "markets", multiple=True, help="A simulated market's ticker; repeat it for several.")
@@ -51,6 +56,8 @@ class Speed(click.ParamType[float]):
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the key pair is kept; without it, in a directory that goes with the process.",
 )
+@click.option("--tls-cert", type=_PEM_FILE, help="Speak TLS with this certificate, in a PEM file.")
+@click.option("--tls-key", type=_PEM_FILE, help="The certificate's private key, unless it is in the same file.")
 def exchange(  # noqa: PLR0917 - click passes every option by name
     port: int,
     markets: tuple[str, ...],
@@ -60,20 +67,39 @@ def exchange(  # noqa: PLR0917 - click passes every option by name
     speed: float,
     sparse_seq: bool,
     key_dir: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
 ) -> None:
     """Run a local venue that speaks Kalshi's protocol, until Ctrl-C. Prints the settings that point rlflow to it."""
+    tls = _server_context(tls_cert, tls_key)
     replay = replay_source(files, sparse_seq=sparse_seq, speed=speed) if files else None
     with tempfile.TemporaryDirectory(prefix="rlflow-exchange-") as scratch:
         credentials = load_or_make_credentials(key_dir or Path(scratch))
         config = ExchangeConfig(
             keys=credentials.public_keys,
             port=port,
+            tls=tls,
             tickers=markets or DEFAULT_TICKERS,
             seed=seed,
             rate=rate,
             replay=replay,
         )
         trio.run(partial(_run, config, credentials))
+
+
+def _server_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """Return the context of a server with this certificate, None without one; CommandError if it cannot be used."""
+    if certificate is None:
+        if key is not None:
+            raise CommandError("--tls-key is of no use without --tls-cert", code=2)
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # Anything but a text would be asked for on the terminal where the key is encrypted.
+        context.load_cert_chain(certificate, key, password="")
+    except OSError as error:  # ssl.SSLError is one
+        raise CommandError(f"--tls-cert and --tls-key: no certificate with its key: {error}", code=2) from error
+    return context
 
 
 async def _run(config: ExchangeConfig, credentials: Credentials) -> None:

@@ -15,7 +15,10 @@ _RECORD_BYTES: Final = 16 * 1024
 
 
 def verifying_context(ca_file: str | None = None) -> ssl.SSLContext:
-    """Return a client context that verifies the peer against the system's authorities, or those in `ca_file` (PEM)."""
+    """Return a client context that verifies the peer against the system's authorities, or those in `ca_file` (PEM).
+
+    The environment variable `SSL_CERT_FILE` stands in for the system's authorities, as OpenSSL has it.
+    """
     context = ssl.create_default_context(cafile=ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # A new handshake in the middle (TLS 1.2 only) would make writing wait for reading.

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 import msgspec
@@ -107,6 +107,7 @@ class _ConnectionReader:
 
     def __init__(self, opened: Opened) -> None:
         self._is_sparse = opened.sparse_seq
+        self._is_legacy = opened.legacy
         self._decoder = Decoder(legacy=opened.legacy)
         self._forget()
 
@@ -153,6 +154,8 @@ class _ConnectionReader:
         assert message.sid is not None
         assert message.seq is not None
         recorded_seq = None if self._is_sparse else self._number(channel, message.sid).follow(message.seq)
+        if self._is_legacy and not isinstance(message, Ok):
+            frame = _in_current_form(message)
         match = None if _has_command_id(message) else _NUMBERS.search(frame)
         head, tail = (frame[: match.start()], frame[match.end() :]) if match else _rebuilt(frame)
         return Publication(message, Item(channel, ticker, head, tail, -1, recorded_seq, markets))
@@ -177,6 +180,17 @@ class _ConnectionReader:
 def _has_command_id(message: Numbered) -> bool:
     """Return whether the frame answers a command, which somebody else gave."""
     return not isinstance(message, OrderbookDelta | Trade) and message.id is not None
+
+
+def _in_current_form(message: OrderbookDelta | OrderbookSnapshot | Trade) -> bytes:
+    """Return data of the cents era as the venue would write it today, which is all that a collector understands."""
+    fields = msgspec.to_builtins(message)
+    return msgspec.json.encode(_said(fields | {"msg": _said(fields["msg"])}))
+
+
+def _said(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields without those that the venue leaves out: what is not known, and a side without levels."""
+    return {name: value for name, value in fields.items() if value is not None and value != ()}
 
 
 def _rebuilt(frame: bytes) -> tuple[bytes, bytes]:
