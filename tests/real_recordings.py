@@ -108,7 +108,7 @@ def _from_rows(rows: list[dict[str, Any]]) -> Iterator[Raw]:
     market = rows[0]["market_ticker"]
     for (kind, seq), group in groupby(rows, key=lambda row: (row["type"], row["seq"])):
         levels = list(group)
-        head, body = levels[0], {"market_ticker": market}
+        head, body = levels[0], {"market_ticker": market, "ts": levels[0]["ts"]}
         if kind == "delta":
             change = {"price_dollars": _dollars(head), "delta_fp": f"{head['qty']}.00", "side": head["side"]}
             msg: dict[str, Any] = body | change
