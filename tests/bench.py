@@ -102,7 +102,7 @@ def show(rate: str, runs: list[dict[str, Any]]) -> None:
     """Print one rate's medians."""
 
     def middle(name: str) -> float:
-        return statistics.median(run[name] for run in runs)
+        return statistics.median(float(run[name]) for run in runs)
 
     say(
         f"{rate:>8} {middle('received_per_s'):>11,.0f} {middle('durable_per_s'):>11,.0f} {middle('p50'):>9,.0f}"

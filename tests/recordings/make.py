@@ -207,6 +207,7 @@ def write_rows(path: Path, table: Sequence[Frame]) -> Path:
 
 def write_all(directory: Path, seed: int = 1, deltas: int = 300) -> list[Path]:
     """Write one recording of every form and return their paths."""
+    directory.mkdir(parents=True, exist_ok=True)
     scene, cents = Scene(random.Random(seed)), Scene(random.Random(seed), MARKETS[:1], is_whole_cents=True)
     takes = scene.play(deltas)
     two = Scene(random.Random(seed), MARKETS[1:])
