@@ -15,7 +15,7 @@ from rlflow.data.journal import Journal
 from rlflow.data.orderbook_state import OrderbookState
 from rlflow.data.write_queue import WriteQueue
 from rlflow.errors import DatabaseAwayError, OtherWriterError
-from rlflow.session.records import Batch, Opened
+from rlflow.session.records import Batch, Closed, Opened
 from rlflow.session.rows import Counts, DeltaRow, GapRow, ResumePoint, Rows, SnapshotRow
 
 TICKER = "KXTEST-A"
@@ -46,6 +46,7 @@ class MemoryStore:
     deltas: list[DeltaRow] = attrs.Factory(list)
     gaps: list[GapRow] = attrs.Factory(list)
     counts: Counts = attrs.Factory(Counts)
+    closed: dict[UUID, Closed] = attrs.Factory(dict)
     is_away: bool = False
     loses_next_answer: bool = False
     commits: int = 0
@@ -65,6 +66,9 @@ class MemoryStore:
 
     def committed(self, capture: UUID) -> int | None:
         return self.frames.get(capture)
+
+    def is_closed(self, capture: UUID) -> bool:
+        return capture in self.closed
 
     def resume_point(self, capture: UUID) -> ResumePoint | None:
         return self.points.get(capture)
@@ -91,6 +95,8 @@ class MemoryStore:
         self.deltas += rows.deltas
         self.gaps += rows.gaps
         self.counts.add(rows.counts)
+        if rows.closed is not None:
+            self.closed[rows.capture] = rows.closed
 
 
 @attrs.define

@@ -30,6 +30,10 @@ class Store(Protocol):
         """Return the last frame that the database has of a capture, None if it does not know it."""
         ...
 
+    def is_closed(self, capture: UUID) -> bool:
+        """Return whether the database has the capture's closing record."""
+        ...
+
     def resume_point(self, capture: UUID) -> ResumePoint | None:
         """Return all that is needed to go on behind the last committed frame."""
         ...
@@ -89,8 +93,13 @@ class CatchUp:
         self._commit(reached)
 
     def _take(self, batch: Batch) -> None:
-        if batch.last_frame_no <= self._known(batch.capture):
-            return
+        known = self._known(batch.capture)
+        if batch.last_frame_no <= known:
+            if batch.kind is not Kind.CLOSED or self.store.is_closed(batch.capture):
+                return
+            # The next process numbered this record by what it found in the journal, but the database has more: frames
+            # that came while the journal was full, or whose place in it a power cut took. The end comes behind them.
+            batch = attrs.evolve(batch, first_frame_no=known + 1)
         session = self._sessions.get(batch.capture)
         if session is None:
             session = self._sessions[batch.capture] = self._resume(batch)

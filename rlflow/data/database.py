@@ -207,6 +207,11 @@ class Database:
         with translated():
             return captures.committed(self._connection, capture)
 
+    def is_closed(self, capture: UUID) -> bool:
+        """Return whether the store has the capture's closing record; False for a capture that it does not know."""
+        record = self.capture(capture)
+        return record is not None and record.closed is not None
+
     def captures(self) -> tuple[CaptureRecord, ...]:
         """Return all captures in the order in which they were opened."""
         with translated():

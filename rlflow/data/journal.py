@@ -27,7 +27,11 @@ from rlflow.data.journal_segment import Segment, bind_segment, read_segments
 from rlflow.data.journal_writer import SegmentWriter
 from rlflow.data.raw import RawStore
 from rlflow.errors import JournalFullError, StoreError
-from rlflow.session.records import Batch
+from rlflow.session.records import Batch, Kind
+
+# What the budget leaves for local records: they say what the tables could not know otherwise, such as the end of a
+# capture whose last frames found the journal full. Thousands of them have room in this.
+RESERVE_BYTES = MEBIBYTE
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -123,10 +127,10 @@ class Journal:
 
         Args:
             directory: Its permissions become 0700.
-            max_bytes: What may stand in it unretired.
+            max_bytes: What may stand in it unretired; local records may exceed it by `RESERVE_BYTES`.
             segment_bytes: Size from which on a new segment is begun; at most an eighth of `max_bytes`, because the
                 last two segments are never retired and must not use up the budget.
-            min_free_bytes: Free bytes of the disk below which nothing is appended.
+            min_free_bytes: Free bytes of the disk below which no frames are appended.
             raw: Where retired segments go; None: they are deleted.
             disk: Asks for free bytes in place of one made from `min_free_bytes`.
             wall_ns: Wall clock for the segments' time of creation.
@@ -176,7 +180,7 @@ class Journal:
         """
         record = encode_record(batch, self._end)
         try:
-            self._write(record)
+            self._write(record, is_local=batch.kind is not Kind.FRAMES)
         except JournalFullError:
             self._refused_batches += 1
             self._is_full = True
@@ -259,13 +263,13 @@ class Journal:
             is_damaged=self._recovered.is_damaged,
         )
 
-    def _write(self, record: bytes) -> None:
+    def _write(self, record: bytes, *, is_local: bool) -> None:
         used = self._end + len(record) - self._oldest
-        if used > self._max_bytes:
+        if used > self._max_bytes + (RESERVE_BYTES if is_local else 0):
             raise JournalFullError(
                 f"the journal takes no more: {used} bytes would exceed its budget of {self._max_bytes}"
             )
-        if not self._disk.has_room(len(record)):
+        if not self._disk.has_room(len(record)) and not is_local:
             raise JournalFullError(f"the journal takes no more: the disk has only {self._disk.free} bytes left")
         if self._end - self._writer.segment.base >= self._segment_bytes:
             self._begin_segment()

@@ -21,7 +21,7 @@ from rlflow.data.self_check import SelfCheck
 from rlflow.data.stores import Stores
 from rlflow.data.tls import verifying_context
 from rlflow.data.write_queue import WriteQueue
-from rlflow.errors import RlflowError
+from rlflow.errors import JournalFullError, RlflowError
 from rlflow.kalshi.commander import Commander
 from rlflow.session.records import Batch, Closed, Opened, local_batch
 from rlflow.session.rows import Rows
@@ -113,10 +113,16 @@ def _build(settings: Settings) -> _Parts:
 
 
 def close_leftovers(journal: Journal) -> None:
-    """Close the captures that a killed process left open, so that their gaps begin where their frames end."""
+    """Close the captures that a killed process left open, so that their gaps begin where their frames end.
+
+    What the disk has no room for waits for the next start.
+    """
+    record = Closed("the recording process ended without closing the connection")
     for capture, last in journal.open_captures.items():
-        record = Closed("the recording process ended without closing the connection")
-        journal.append(local_batch(record, capture, last + 1, time.time_ns()))
+        try:
+            journal.append(local_batch(record, capture, last + 1, time.time_ns()))
+        except JournalFullError as error:
+            _log.error("capture not closed", capture=str(capture), reason=str(error))
 
 
 async def _run_tasks(parts: _Parts, listener: socket.socket, at_once: trio.CancelScope) -> None:
