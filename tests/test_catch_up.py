@@ -12,7 +12,7 @@ from rlflow.data.journal import Journal
 from rlflow.session.records import Batch, Kind, Opened, local_batch
 from rlflow.session.session import Session
 from rlflow.supervisor.service import close_leftovers
-from tests.test_write_queue import MemoryStore, delta, snapshot
+from tests.pipeline import MemoryStore, delta, snapshot
 
 CAPTURE = UUID("0198c3f0-0000-7000-8000-000000000001")
 OPENED = local_batch(Opened(url="ws://test", environment="sim"), CAPTURE, 0, 1)

@@ -9,7 +9,7 @@ import trio
 from rlflow.data.journal import Journal
 from rlflow.kalshi.notices import BookValid, Heard
 from rlflow.session.records import Opened
-from tests.test_write_queue import TICKER, MemoryStore, Pipeline, delta, snapshot
+from tests.pipeline import TICKER, MemoryStore, Pipeline, delta, snapshot
 
 
 @pytest.fixture

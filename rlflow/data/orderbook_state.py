@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from rlflow.data.book_listeners import BookSubscription, Listener
-from rlflow.data.storage_loss import Loss
+from rlflow.data.storage_loss import Loss, level
 from rlflow.kalshi.notices import Notice
 from rlflow.metrics import Histogram, Latency
 from rlflow.orderbook import BookView
@@ -78,6 +78,7 @@ class OrderbookState:
         self._listeners: dict[UUID, Listener] = {}
         self._subscriptions: list[BookSubscription] = []
         self._losses: dict[UUID, Loss] = {}
+        self._unlevel: set[UUID] = set()
         self._latency = Histogram()
         self._messages = self._read_back = self._left_to_journal = self._dropped = self._channel_peak = 0
 
@@ -136,6 +137,7 @@ class OrderbookState:
                 while True:
                     await self._wait(batches, rows)
                     await self._drain(batches, rows)
+                    self._tell_losses(rows)
             except trio.EndOfChannel:
                 await self._read_journal(self._journal.end, rows)
                 self._tell_losses(rows)
@@ -152,6 +154,9 @@ class OrderbookState:
                 return
             for listener in self._listeners.values():
                 listener.tell([])
+            if batches.statistics().current_buffer_used:
+                # It came in the moment in which the wait ended. What the journal could not take goes in its order.
+                continue
             await self._read_journal(self._journal.end, rows)
             self._tell_losses(rows)
 
@@ -227,33 +232,47 @@ class OrderbookState:
         self, session: Session, made: Rows, rows: trio.MemorySendChannel[Rows], *, is_protected: bool
     ) -> None:
         """Give rows to the writer, or leave them to the journal, or remember that they are lost."""
-        loss = self._losses.pop(session.capture, None)
-        if loss is not None:
-            loss.bridge(made)
-        try:
-            rows.send_nowait(made)
-        except trio.WouldBlock:
-            if is_protected:
-                self._left_to_journal += 1
-            else:
-                self._losses[session.capture] = Loss(session, made.after_frame, made.closed)
-        else:
+        capture, loss = session.capture, self._losses.get(session.capture)
+        if _has_room(rows):
+            if loss is not None:
+                self._losses.pop(capture).bridge(made)
+            elif capture in self._unlevel:
+                level(session, made)
+            self._unlevel.discard(capture)
             self._dropped += made.counts.dropped
+            rows.send_nowait(made)
+        elif not is_protected:
+            self._losses[capture] = Loss.of(session, made) if loss is None else loss.and_of(made)
+        else:
+            self._left_to_journal += 1
+            if loss is not None:
+                # The writer finds the hole in the journal, says so, and takes no book for valid behind it.
+                self._dropped += self._losses.pop(capture).frames
+                self._unlevel.add(capture)
 
     def _tell_losses(self, rows: trio.MemorySendChannel[Rows]) -> None:
-        """Try again to tell the writer of what was lost, when nothing else comes."""
+        """Tell the writer of what was lost, without waiting for more of the same capture."""
         for capture, loss in list(self._losses.items()):
-            upto, received_ns = loss.session.upto_frame, loss.session.resume_state().last_received_ns
-            made = Rows(capture, upto, upto, received_ns, closed=loss.closed, start=self._cursor, end=self._cursor)
-            made.resume = loss.session.resume_state()
+            if not _has_room(rows):
+                return
+            upto, resume = loss.session.upto_frame, loss.session.resume_state()
+            made = Rows(capture, upto, upto, resume.last_received_ns, start=self._cursor, end=self._cursor)
+            made.resume = resume
             self._hand_over(loss.session, made, rows, is_protected=False)
 
     def _retire(self, capture: UUID) -> None:
         """Forget a closed capture, but keep the last view of each of its books, invalid now."""
         session = self._sessions.pop(capture)
+        self._unlevel.discard(capture)
         listener = self._listeners.pop(capture, None)
         if listener is not None:
             listener.send.close()
         for ticker in session.books:
             self._last_views[ticker] = session.view(ticker)
         self._owner = {ticker: owner for ticker, owner in self._owner.items() if owner != capture}
+
+
+def _has_room(rows: trio.MemorySendChannel[Rows]) -> bool:
+    """Return whether the channel takes one more without waiting."""
+    statistics = rows.statistics()
+    return statistics.current_buffer_used < statistics.max_buffer_size or statistics.tasks_waiting_receive > 0

@@ -3,9 +3,13 @@
 import attrs
 import msgspec
 
-from rlflow.session.records import Closed
-from rlflow.session.rows import GapRow, Rows
+from rlflow.session.records import Closed, Opened
+from rlflow.session.rows import GapEndRow, GapRow, Rows
+from rlflow.session.sequence import ORDERBOOK, TRADE
 from rlflow.session.session import Session
+from rlflow.units import Nanos
+
+CAUSE = "dropped: journal and database were both unavailable"
 
 
 @attrs.frozen
@@ -15,36 +19,64 @@ class Loss:
     session: Session
     after_frame: int
     """The last frame whose rows are not lost."""
+    since_ns: Nanos
+    """Receive time of the first lost frame."""
+    frames: int
+    """How many are lost, local records not counted."""
+    opened: Opened | None
+    """The opening record, if it is among what was lost."""
     closed: Closed | None
-    """The closing record, if it is among what was lost."""
+    """The closing record, likewise."""
 
-    @property
-    def frames(self) -> int:
-        """How many numbers are lost."""
-        return self.session.upto_frame - self.after_frame
+    @classmethod
+    def of(cls, session: Session, made: Rows) -> "Loss":
+        """Return the loss of these rows."""
+        return cls(session, made.after_frame, made.first_received_ns, made.counts.total(), made.opened, made.closed)
+
+    def and_of(self, made: Rows) -> "Loss":
+        """Return the loss of these rows too, which follow."""
+        return attrs.evolve(self, frames=self.frames + made.counts.total(), closed=made.closed)
 
     def bridge(self, made: Rows) -> None:
-        """Let `made` go on behind what is not lost: with a gap, then a checkpoint of every valid book.
+        """Let `made` go on behind what is not lost: with gaps, then a checkpoint of every valid book."""
+        made.gaps[:0] = self._gaps(made)
+        made.counts.dropped += self.frames
+        made.after_frame, made.first_received_ns = self.after_frame, self.since_ns
+        made.opened, made.closed = made.opened or self.opened, made.closed or self.closed
+        level(self.session, made)
 
-        The checkpoints bring the tables level with the live books again.
-        """
-        gap = GapRow(
-            channel="trade",
+    def _gaps(self, made: Rows) -> list[GapRow]:
+        """Return the gap of every book, open until `level` ends it, and that of the trades."""
+        sids = {ticker: book.sid for ticker, book in self.session.books.items()}
+        for removed in made.resume.removed:
+            if removed.channel == ORDERBOOK and removed.ticker is not None and removed.frame_no > self.after_frame:
+                sids[removed.ticker] = None
+        trades = GapRow(
+            channel=TRADE,
             market_ticker=None,
             sid=None,
-            frame_no=made.after_frame,
-            received_ns=made.received_ns,
+            frame_no=self.after_frame + 1,
+            received_ns=self.since_ns,
             from_frame=self.after_frame,
-            from_ns=made.received_ns,
-            to_ns=made.received_ns,
-            cause="dropped: journal and database were both unavailable",
+            from_ns=self.since_ns,
+            to_ns=None if self._are_trades_missing(made) else made.received_ns,
+            cause=CAUSE,
         )
         books = [
-            msgspec.structs.replace(gap, channel="orderbook_delta", market_ticker=ticker, sid=book.sid)
-            for ticker, book in self.session.books.items()
+            msgspec.structs.replace(trades, channel=ORDERBOOK, market_ticker=ticker, sid=sid, to_ns=None)
+            for ticker, sid in sids.items()
         ]
-        made.gaps[:0] = [*books, gap]
-        made.snapshots += self.session.checkpoint_all()
-        made.counts.dropped += made.after_frame - self.after_frame
-        made.after_frame = self.after_frame
-        made.closed = made.closed or self.closed
+        return [*books, trades]
+
+    def _are_trades_missing(self, made: Rows) -> bool:
+        """Return whether trades were subscribed, but none come any more; the row that said so may be lost."""
+        is_closed = (made.closed or self.closed) is not None
+        are_dead = [is_closed or sid.is_dead for sid in made.resume.sids if sid.channel == TRADE]
+        return bool(are_dead) and all(are_dead)
+
+
+def level(session: Session, made: Rows) -> None:
+    """Bring the tables level with the live books: a checkpoint of every valid one, and the end of its gaps."""
+    checkpoints = session.checkpoint_all()
+    made.snapshots += checkpoints
+    made.gap_ends += [GapEndRow(ORDERBOOK, row.market_ticker, made.upto_frame, made.received_ns) for row in checkpoints]

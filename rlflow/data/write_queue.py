@@ -222,10 +222,14 @@ class WriteQueue:
         """Write what the last connection left, except for what it did commit before its answer was lost."""
         if not self._unwritten:
             return
+        uncommitted: list[Rows] = []
         for rows in self._unwritten:
             committed = await self._in_thread(store.committed, rows.capture)
             if rows.start <= self._cursor and committed is not None and rows.upto_frame <= committed:
                 self._cursor = max(self._cursor, rows.end)
+            else:
+                uncommitted.append(rows)
+        self._unwritten = uncommitted
         await self._write(store)
 
     async def _lose(self, error: DatabaseAwayError) -> None:
