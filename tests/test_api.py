@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 from quart import typing as quart_typing
+from quart_trio import QuartTrio
 
 from rlflow.api.app import create_app
 from rlflow.api.service import Service
@@ -89,6 +90,9 @@ class World:
     environ: dict[str, str] = attrs.Factory(lambda: {"RL_MARKET_TICKER": "A,B"})
 
     def client(self) -> quart_typing.TestClientProtocol:
+        return self.app().test_client()
+
+    def app(self) -> QuartTrio:
         class Still:
             worst_lag_s = 0.0
 
@@ -105,7 +109,7 @@ class World:
             started_ns=FIGURES.started_ns,
             wall_ns=lambda: NOW_NS,
         )
-        return create_app(service).test_client()
+        return create_app(service)
 
 
 async def get(world: World, path: str, status: int = 200) -> Any:
@@ -132,7 +136,7 @@ async def test_health_has_the_promised_form() -> None:
 async def test_health_is_503_only_for_what_a_restart_cures() -> None:
     away = attrs.evolve(FIGURES.writer, is_connected=False, last_error="refused")
     assert (await get(World(writer=StillWriter(away)), "/rl/health"))["status"] == "degraded"
-    hanging = attrs.evolve(FIGURES.writer, backlog_bytes=1, last_commit_ns=NOW_NS - 400 * SECOND)
+    hanging = attrs.evolve(FIGURES.writer, backlog_bytes=1, stalled_s=400.0)
     assert (await get(World(writer=StillWriter(hanging)), "/rl/health", 503))["status"] == "unhealthy"
 
 
@@ -245,6 +249,20 @@ async def test_a_foreign_page_may_change_nothing() -> None:
     assert response.status_code == 415
 
 
+@pytest.mark.parametrize("origin", ["null", "", "http://[", "http://localhost.evil.example"])
+async def test_an_origin_that_is_no_address_of_ours_is_foreign(origin: str) -> None:
+    await post(World(), "/rl/admin/flush", 403, json={}, Origin=origin)
+
+
+async def test_listening_everywhere_it_goes_by_any_name_but_only_with_the_token() -> None:
+    world = World(environ={"RL_HOST": "0.0.0.0", "RL_ADMIN_TOKEN": "secret", "RL_MARKET_TICKER": "A"})
+    token = {"Host": "recorder.example:8001", "Authorization": "Bearer secret"}
+    await post(world, "/rl/admin/flush", 200, json={}, **token)
+    await post(world, "/rl/admin/flush", 200, json={}, **token, Origin="http://recorder.example:8001")
+    await post(world, "/rl/admin/flush", 403, json={}, **token, Origin="http://evil.example")
+    await post(world, "/rl/admin/flush", 401, json={}, Host="recorder.example:8001")
+
+
 async def test_a_configured_token_is_needed() -> None:
     world = World(environ={"RL_ADMIN_TOKEN": "secret", "RL_MARKET_TICKER": "A"})
     await post(world, "/rl/admin/flush", 401, json={})
@@ -253,14 +271,19 @@ async def test_a_configured_token_is_needed() -> None:
 
 
 async def test_unknown_paths_and_methods_are_json_errors() -> None:
-    assert "error" in await get(World(), "/nothing", 404)
-    assert "error" in await get(World(), "/rl/admin/flush", 405)
+    assert "/rl/openapi.json" in (await get(World(), "/nothing", 404))["error"]
+    assert "POST" in (await get(World(), "/rl/admin/flush", 405))["error"]
+    response = await World().client().get("/rl/admin/flush")
+    assert "POST" in response.headers["Allow"]
 
 
 async def test_a_body_that_is_no_json_or_too_large_is_refused() -> None:
     client = World().client()
     headers = {"Content-Type": "application/json"}
-    assert (await client.post("/rl/admin/resnapshot", data="{", headers=headers)).status_code == 400
+    for body in ("", "{", "[]", '{"markets": []}', '{"markets": [1]}', "[" * 50_000):
+        refused = await client.post("/rl/admin/resnapshot", data=body, headers=headers)
+        assert refused.status_code == 400, body[:20]
+        assert "browser" not in (await refused.get_json())["error"]
     assert (await client.post("/rl/admin/resnapshot", data="x" * 70_000, headers=headers)).status_code == 413
 
 

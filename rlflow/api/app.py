@@ -15,7 +15,7 @@ from quart_schema import (
     validate_request,
 )
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from rlflow import __version__
 from rlflow.api.admin import refuse_foreign
@@ -31,6 +31,7 @@ from rlflow.orderbook import BookView
 SETTLE_S = 0.3
 FLUSH_LIMIT_S = 10.0
 MAX_BODY_BYTES = 65_536
+BODY_LIMIT_S = 10.0
 
 
 class SnapshotQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -45,7 +46,7 @@ class SnapshotQuery(msgspec.Struct, forbid_unknown_fields=True):
 class ResnapshotBody(msgspec.Struct, forbid_unknown_fields=True):
     """Which markets to ask the venue for anew."""
 
-    markets: list[str] | None = None
+    markets: Annotated[list[str], msgspec.Meta(min_length=1)] | None = None
     """Tickers; all markets if absent."""
 
 
@@ -65,6 +66,7 @@ def create_app(service: Service) -> QuartTrio:
     """Return the application; it owns no task and starts none."""
     app = QuartTrio("rlflow")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.config["BODY_TIMEOUT"] = BODY_LIMIT_S
     QuartSchema(
         app,
         info=Info(title="rlflow", version=__version__, description="Health, status and live order books."),
@@ -86,9 +88,16 @@ def _add_errors(app: QuartTrio) -> None:
     async def invalid(error: RequestSchemaValidationError) -> tuple[Response, int]:
         return jsonify({"error": str(error.validation_error)}), 400
 
+    @app.errorhandler(RecursionError)
+    async def nested(_error: RecursionError) -> tuple[Response, int]:
+        return jsonify({"error": "the JSON is nested too deeply"}), 400
+
     @app.errorhandler(HTTPException)
     async def refused(error: HTTPException) -> tuple[Response, int]:
-        return jsonify({"error": error.description}), error.code or 500
+        answer = jsonify({"error": _explain(error)})
+        if isinstance(error, MethodNotAllowed) and error.valid_methods is not None:
+            answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+        return answer, error.code or 500
 
     @app.errorhandler(_Answer)
     async def answered(answer: _Answer) -> tuple[Response, int]:
@@ -99,6 +108,20 @@ def _add_errors(app: QuartTrio) -> None:
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
+
+
+def _explain(error: HTTPException) -> str:
+    """Return what is wrong with the request; the library's own texts speak of browsers and URLs typed by hand."""
+    if error.description != type(error).description:
+        return error.description or error.name
+    if isinstance(error, MethodNotAllowed):
+        return f"{request.method} is not possible here; use {', '.join(sorted(error.valid_methods or ()))}"
+    return {
+        400: "the body must be JSON, such as {}",
+        404: f"there is nothing at {request.path[:100]!r}; /rl/openapi.json lists what there is",
+        408: f"the body did not arrive within {BODY_LIMIT_S:g} s",
+        413: f"the body is larger than {MAX_BODY_BYTES} bytes",
+    }.get(error.code or 500, error.description or error.name)
 
 
 def _add_health(app: QuartTrio, service: Service) -> None:
@@ -151,7 +174,7 @@ def _refuse_absent(service: Service, ticker: str) -> None:
         body = {"error": f"{ticker}: no snapshot has been received yet", "market_ticker": ticker, "valid": False}
         raise _Answer(503, body)
     known = ", ".join(service.settings.tickers[:10])
-    raise _Answer(404, {"error": f"the market {ticker!r} is not followed; followed: {known}"})
+    raise _Answer(404, {"error": f"the market {ticker[:100]!r} is not followed; followed: {known}"})
 
 
 async def _settled(service: Service, ticker: str) -> BookView | None:
@@ -169,6 +192,8 @@ def _add_admin(app: QuartTrio, service: Service) -> None:
     @app.before_request
     async def guard() -> None:
         if request.method == "POST":
+            # Read to its end whatever the answer will be: a connection with an unread body can only be closed.
+            await request.get_data()
             refuse_foreign(request, service.settings)
 
     @app.post("/rl/admin/flush")
@@ -192,4 +217,4 @@ def _add_admin(app: QuartTrio, service: Service) -> None:
             service.feed.resnapshot(data.markets)
         except FeedLostError as lost:
             raise _Answer(503, {"error": f"{lost}: the next connection brings snapshots by itself"}) from lost
-        return jsonify({"requested": list(data.markets or service.settings.tickers)}), 202
+        return jsonify({"requested": data.markets or list(service.settings.tickers)}), 202
