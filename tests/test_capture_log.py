@@ -24,11 +24,14 @@ class MemoryJournal:
     is_full: bool = False
     batches: list[Batch] = attrs.Factory(list)
 
+    @property
+    def end(self) -> int:
+        return self.batches[-1].end if self.batches else 0
+
     def append(self, batch: Batch) -> Batch:
         if self.is_full:
             raise JournalFullError("full")
-        start = self.batches[-1].end if self.batches else 0
-        self.batches.append(attrs.evolve(batch, start=start, end=start + sum(map(len, batch.frames))))
+        self.batches.append(attrs.evolve(batch, start=self.end, end=self.end + sum(map(len, batch.frames))))
         return self.batches[-1]
 
 

@@ -29,8 +29,8 @@ def test_a_running_service_is_healthy_and_ready() -> None:
     [
         ("writer", {"is_connected": False, "last_error": "refused"}, "database", "degraded"),
         ("writer", {"is_catching_up": True, "backlog_bytes": 9}, "write_queue", "degraded"),
-        ("writer", {"backlog_bytes": 1, "last_commit_ns": NOW_NS - 20 * SECOND}, "write_queue", "degraded"),
-        ("writer", {"backlog_bytes": 1, "last_commit_ns": NOW_NS - 400 * SECOND}, "write_queue", "unhealthy"),
+        ("writer", {"backlog_bytes": 1, "stalled_s": 20.0}, "write_queue", "degraded"),
+        ("writer", {"backlog_bytes": 1, "stalled_s": 400.0}, "write_queue", "unhealthy"),
         ("feed", {"state": "waiting", "last_cause": "peer closed"}, "orderbook_client", "degraded"),
         ("feed", {"state": "refused", "last_cause": "key refused"}, "orderbook_client", "unhealthy"),
         ("feed", {"silent_s": 26.0}, "orderbook_client", "degraded"),
@@ -52,14 +52,16 @@ def test_a_part_that_is_not_well_says_so_and_the_data_is_not_ready(
 
 
 def test_only_a_writer_that_hangs_asks_for_a_restart() -> None:
-    hanging = with_part("writer", backlog_bytes=1, last_commit_ns=NOW_NS - 400 * SECOND)
+    hanging = with_part("writer", backlog_bytes=1, stalled_s=400.0)
     assert judge(hanging).needs_restart
     away = with_part("writer", is_connected=False, backlog_bytes=1, last_commit_ns=NOW_NS - 400 * SECOND)
     assert not judge(away).needs_restart
 
 
-def test_a_quiet_writer_without_work_is_well() -> None:
-    assert judge(with_part("writer", last_commit_ns=NOW_NS - 4000 * SECOND)).status == "healthy"
+def test_a_quiet_writer_is_well_also_when_work_has_just_come() -> None:
+    for backlog_bytes in (0, 1):
+        figures = with_part("writer", last_commit_ns=NOW_NS - 4000 * SECOND, backlog_bytes=backlog_bytes)
+        assert judge(figures).status == "healthy"
 
 
 def test_a_held_up_loop_degrades_health_but_not_the_data() -> None:

@@ -196,3 +196,36 @@ async def test_a_whole_capture_that_was_lost_is_still_told_with_open_gaps() -> N
     assert store.frames[capture.id] == 4
     assert (store.counts.dropped, store.counts.total()) == (3, 3)
     assert {gap.market_ticker for gap in store.open_gaps()} == {TICKER}
+
+
+async def test_a_capture_whose_beginning_found_the_journal_full_goes_on_in_it(journal: Journal) -> None:
+    """The beginning has its place before what is journalled after it, though the books see both together."""
+
+    @attrs.define
+    class Refusing:
+        """A journal that has no room for the first record."""
+
+        inner: Journal
+        refused: int = 0
+
+        @property
+        def end(self) -> int:
+            return self.inner.end
+
+        def append(self, batch: Batch) -> Batch:
+            if not self.refused:
+                self.refused += 1
+                raise JournalFullError("full")
+            return self.inner.append(batch)
+
+    store = MemoryStore()
+    pipeline = Pipeline(journal, store)
+    pipeline.log = CaptureLog(Refusing(journal), pipeline.send)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipeline.run)
+            capture = pipeline.log.begin(OPENED)
+            capture.frames([snapshot(1)])
+            capture.frames([delta(2)])
+            await wait_until(lambda: store.frames.get(capture.id) == 2)
+            pipeline.send.close()

@@ -38,7 +38,7 @@ async def test_what_is_received_is_stored_once(journal: Journal) -> None:
     pipeline = Pipeline(journal, store)
     await run_to_the_end(pipeline, 50)
     assert_all_stored_once(store, 1, 50)
-    assert pipeline.writer.stored_counts(0) == store.counts
+    assert pipeline.writer.stored_counts() == store.counts
     assert pipeline.writer.statistics().backlog_bytes == 0
 
 
@@ -205,3 +205,69 @@ async def test_another_writer_on_the_same_store_ends_the_process(journal: Journa
             store.frames[capture.id] = 7
             capture.frames([delta(2)])
             await trio.sleep(5)
+
+
+async def test_the_journal_gets_room_while_the_writer_is_still_catching_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a long outage the journal is full: frames stay unprotected, and may be lost, until it has room."""
+    monkeypatch.setattr("rlflow.data.catch_up.ROWS_PER_COMMIT", 1)
+    monkeypatch.setattr("rlflow.data.write_queue.STEP_S", 0.0)
+    small = Journal.open(tmp_path / "small", max_bytes=8192, segment_bytes=1024, min_free_bytes=0)
+
+    @attrs.define
+    class PausingStore(MemoryStore):
+        """Holds the thirtieth commit up."""
+
+        def commit(self, rows: list[Rows]) -> None:
+            if self.commits_begun == 29:
+                self.gate.clear()
+            super().commit(rows)
+
+    store = PausingStore(is_away=True)
+    pipeline = Pipeline(small, store, rows=1)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipeline.run)
+            record(pipeline, 35)
+            await trio.sleep(0.05)
+            store.is_away = False
+            await wait_until(lambda: store.commits_begun == 30)
+            assert pipeline.writer.statistics().is_catching_up
+            assert small.oldest > 0
+            store.gate.set()
+            pipeline.send.close()
+    small.close()
+
+
+async def test_a_writer_that_had_nothing_to_do_is_not_late_when_something_comes(journal: Journal) -> None:
+    now = 0.0
+    store = MemoryStore()
+    pipeline = Pipeline(journal, store)
+    pipeline.writer = WriteQueue(
+        journal,
+        store.connect,
+        lambda: pipeline.books.cursor,
+        environment="sim",
+        batch_size=100,
+        flush_interval_s=0.02,
+        clock=lambda: now,
+    )
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipeline.run)
+            capture = pipeline.log.begin(Opened(url="ws://test", environment="sim"))
+            capture.frames([snapshot(1)])
+            await pipeline.writer.flush()
+            now = 1000.0
+            await trio.sleep(0.1)
+            store.gate.clear()
+            capture.frames([delta(2)])
+            assert pipeline.writer.statistics().backlog_bytes > 0
+            assert pipeline.writer.statistics().stalled_s == 0
+            now = 1400.0
+            assert pipeline.writer.statistics().stalled_s == pytest.approx(400, abs=0.1)
+            store.gate.set()
+            await pipeline.writer.flush()
+            assert pipeline.writer.statistics().stalled_s == 0
+            pipeline.send.close()

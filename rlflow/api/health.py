@@ -113,12 +113,12 @@ def _write_queue(figures: Figures) -> Component:
         "backlog_bytes": writer.backlog_bytes,
         "is_catching_up": writer.is_catching_up,
     }
-    quiet_s = _age_s(figures, max(writer.since_ns, writer.last_commit_ns or 0))
-    if writer.is_connected and writer.backlog_bytes and quiet_s > WRITER_HANGS_S:
-        reason = f"has work but has committed nothing for {quiet_s:.0f} s"
+    stalled_s = writer.stalled_s
+    reason = f"has work but has made no progress for {stalled_s:.0f} s"
+    if stalled_s > WRITER_HANGS_S:
         return Component("unhealthy", reason, details, needs_restart=True)
-    if writer.is_connected and writer.backlog_bytes and quiet_s > WRITER_SLOW_S:
-        return Component("degraded", f"has work but has committed nothing for {quiet_s:.0f} s", details)
+    if stalled_s > WRITER_SLOW_S:
+        return Component("degraded", reason, details)
     if figures.self_check.differences:
         reason = f"the tables differ from the live book: {figures.self_check.last_difference}"
         return Component("unhealthy", reason, details)

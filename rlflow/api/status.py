@@ -15,21 +15,34 @@ from rlflow.session.rows import Counts
 def accounting(figures: Figures) -> dict[str, int | bool]:
     """Return where every received frame is; `balances` is whether the figures add up.
 
-    received = journalled + unprotected + dropped, and what is stored, control, duplicate and so on never exceeds what
-    was received: the rest is pending.
+    received = journalled + unprotected + dropped, where dropped frames got no number; what got one is stored, control,
+    duplicate, unknown, rejected, sampled out, lost (numbered, but lost to storage) or pending, and while the writer has
+    nothing to do, nothing is pending that the live books have seen.
     """
     captures, stored = figures.captures, figures.stored
-    accounted = stored.total()
+    outcomes = msgspec.structs.asdict(stored)
+    outcomes["lost"] = outcomes.pop("dropped")
     return {
         "received": captures.frames,
         "journalled": captures.journalled,
         "unprotected": captures.unprotected,
         "dropped": captures.dropped,
-        **msgspec.structs.asdict(stored),
-        "pending": captures.frames - accounted,
+        **outcomes,
+        "pending": captures.frames - captures.dropped - stored.total(),
         "balances": captures.frames == captures.journalled + captures.unprotected + captures.dropped
-        and captures.frames >= accounted,
+        and _are_accounted_for(figures),
     }
+
+
+def _are_accounted_for(figures: Figures) -> bool:
+    """Return whether each stage of the way has seen what it must have seen."""
+    captures, books, writer, stored = figures.captures, figures.books, figures.writer, figures.stored
+    numbered, accounted = captures.journalled + captures.unprotected, stored.total()
+    if not numbered >= books.messages >= accounted:
+        return False
+    is_idle = not (writer.backlog_bytes or writer.channel_used or writer.held_frames)
+    untold = books.dropped - stored.dropped
+    return not is_idle or books.messages == accounted + untold
 
 
 def status_json(service: Service) -> dict[str, object]:

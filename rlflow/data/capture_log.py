@@ -24,6 +24,11 @@ from rlflow.units import Nanos
 class Journal(Protocol):
     """What is needed of the journal."""
 
+    @property
+    def end(self) -> int:
+        """The position behind its last record."""
+        ...
+
     def append(self, batch: Batch) -> Batch:
         """Write a batch and return it with its place; raises JournalFullError, and has then written nothing."""
         ...
@@ -75,10 +80,9 @@ class CaptureLog:
         self._wall_ns = wall_ns
         self._monotonic_ns = monotonic_ns
         self._entropy = entropy
-        self._journal_end = -1
         self._is_protected = True
         self._owed: deque[Batch] = deque()
-        self._captures = self._frame_bytes = self._skipped_batches = 0
+        self._captures = self._frames = self._frame_bytes = self._skipped_batches = 0
         self._journalled = self._unprotected = self._dropped = 0
 
     def begin(self, opened: Opened) -> "Capture":
@@ -95,7 +99,9 @@ class CaptureLog:
         return capture
 
     def frames_batch(self, capture: UUID, first_frame_no: int, frames: Sequence[bytes]) -> Batch:
-        """Return the batch of frames that have just come."""
+        """Return the batch of frames that have just come; from here on they are received."""
+        self._frames += len(frames)
+        self._frame_bytes += sum(map(len, frames))
         arrived_ns = self._monotonic_ns()
         return Batch(Kind.FRAMES, capture, first_frame_no, self._wall_ns(), tuple(frames), arrived_ns=arrived_ns)
 
@@ -124,7 +130,6 @@ class CaptureLog:
     def count(self, batch: Batch, *, is_taken: bool) -> None:
         """Count the frames of a batch that was just passed on, or dropped."""
         count = len(batch.frames)
-        self._frame_bytes += sum(map(len, batch.frames))
         if not is_taken:
             self._dropped += count
         elif self._is_protected:
@@ -136,7 +141,7 @@ class CaptureLog:
         """Return the figures so far."""
         return CaptureLogStatistics(
             captures=self._captures,
-            frames=self._journalled + self._unprotected + self._dropped,
+            frames=self._frames,
             frame_bytes=self._frame_bytes,
             journalled=self._journalled,
             unprotected=self._unprotected,
@@ -149,9 +154,9 @@ class CaptureLog:
     def _store_and_send(self, batch: Batch) -> bool:
         try:
             batch = self._journal.append(batch)
-            self._journal_end, self._is_protected = batch.end, True
+            self._is_protected = True
         except JournalFullError:
-            batch = attrs.evolve(batch, end=self._journal_end)
+            batch = attrs.evolve(batch, end=self._journal.end)
             self._is_protected = False
         try:
             self._send.send_nowait(batch)

@@ -12,9 +12,10 @@ from uuid import UUID
 import attrs
 import structlog
 
+from rlflow.data.tally import Tally
 from rlflow.errors import CorruptJournalError
 from rlflow.session.records import Batch, Kind, Opened, local_batch
-from rlflow.session.rows import Counts, ResumePoint, Rows
+from rlflow.session.rows import ResumePoint, Rows
 from rlflow.session.session import Session
 
 # Rows of one transaction: large enough that the commit is a small part of it, small enough to stay in memory.
@@ -60,10 +61,9 @@ class CatchUp:
     environment: str
     position: int
     """Everything before this journal offset is committed."""
+    tally: Tally = attrs.Factory(Tally)
     frames: int = 0
     """Frames read that the database did not have."""
-    counts: dict[UUID, Counts] = attrs.Factory(dict)
-    """What the committed frames became, by capture."""
     _sessions: dict[UUID, Session] = attrs.field(factory=dict, init=False)
     _committed: dict[UUID, int] = attrs.field(factory=dict, init=False)
     _pending: dict[UUID, Rows] = attrs.field(factory=dict, init=False)
@@ -83,8 +83,9 @@ class CatchUp:
                     reached = batch.end
                     if sum(map(len, self._pending.values())) >= ROWS_PER_COMMIT:
                         self._commit(reached)
-                        if time.monotonic() > give_up:
-                            return
+                    if time.monotonic() > give_up:
+                        self._commit(reached)
+                        return
                 reached = stop
             except CorruptJournalError as error:
                 # What lies in the damage is lost; the numbers behind it tell, and `_take` writes the gap.
@@ -138,12 +139,7 @@ class CatchUp:
 
     def _commit(self, reached: int) -> None:
         if self._pending:
-            self.store.commit(list(self._pending.values()))
+            self.tally.commit(self.store, list(self._pending.values()))
             self._committed |= {capture: rows.upto_frame for capture, rows in self._pending.items()}
-            self._count()
             self._pending = {}
         self.position = reached
-
-    def _count(self) -> None:
-        for capture, rows in self._pending.items():
-            self.counts.setdefault(capture, Counts()).add(rows.counts)

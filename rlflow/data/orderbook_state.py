@@ -205,7 +205,7 @@ class OrderbookState:
             made.start, made.end = batch.start, batch.end
         else:
             # Behind all that stood in the journal when it came: the writer brings that to the database first.
-            made.start = made.end = batch.end if batch.end >= 0 else self._journal.end
+            made.start = made.end = batch.end
         self._hand_over(session, made, rows, is_protected=batch.is_protected)
         if batch.kind is Kind.CLOSED:
             self._retire(batch.capture)

@@ -18,6 +18,7 @@ import trio
 from rlflow.data.catch_up import CatchUp
 from rlflow.data.catch_up import Journal as ReadableJournal
 from rlflow.data.catch_up import Store as ReadableStore
+from rlflow.data.tally import Tally
 from rlflow.errors import DatabaseAwayError
 from rlflow.session.rows import Counts, Rows
 
@@ -80,6 +81,10 @@ class WriterStatistics:
     is_catching_up: bool
     backlog_bytes: int
     """Journal bytes that are not in the database."""
+    held_frames: int
+    """Frames in the writer's hand: taken from the channel, not known to be in the database."""
+    stalled_s: float
+    """For how long it has had work and a connection, but made no progress; the flush interval not counted."""
     messages_enqueued: int
     """Frames whose rows reached the writer's channel."""
     rows_written: int
@@ -105,6 +110,7 @@ class WriteQueue:
         batch_size: rows at which a batch is full.
         flush_interval_s: after which a batch that is not full is written all the same.
         wall_ns: the wall clock.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -117,6 +123,7 @@ class WriteQueue:
         batch_size: int,
         flush_interval_s: float,
         wall_ns: Callable[[], int] = time.time_ns,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
         self._connect = connect
@@ -125,13 +132,15 @@ class WriteQueue:
         self._batch_size = batch_size
         self._flush_interval_s = flush_interval_s
         self._wall_ns = wall_ns
+        self._clock = clock
         self._limiter = trio.CapacityLimiter(1)
         self._cursor = journal.oldest
         self._store: Store | None = None
         self._rows: trio.MemoryReceiveChannel[Rows] | None = None
         self._unwritten: list[Rows] = []
-        self._counts: dict[UUID, Counts] = {}
-        self._flush_requests: list[trio.Event] = []
+        self._tally = Tally(begins_at=journal.end)
+        self._moved_on = trio.Event()
+        self._progress_at = clock()
         self._since_ns = wall_ns()
         self._last_error: str | None = None
         self._is_catching_up = False
@@ -148,6 +157,8 @@ class WriteQueue:
             last_error=self._last_error,
             is_catching_up=self._is_catching_up,
             backlog_bytes=max(self._journal.end - self._cursor, 0),
+            held_frames=sum(rows.counts.total() for rows in self._unwritten),
+            stalled_s=self._stalled_s(),
             messages_enqueued=self._enqueued,
             rows_written=self._rows_written,
             commits=self._commits,
@@ -158,22 +169,15 @@ class WriteQueue:
             channel_size=channel.max_buffer_size if channel else 0,
         )
 
-    def stored_counts(self, since_ns: int) -> Counts:
-        """Return what committed frames became, of the captures that began at `since_ns` (wall clock) or later."""
-        total = Counts()
-        for capture, counts in self._counts.items():
-            # A capture's id is a UUIDv7: its first 48 bits are its beginning in ms.
-            if capture.int >> 80 >= since_ns // 1_000_000:
-                total.add(counts)
-        return total
+    def stored_counts(self) -> Counts:
+        """Return what became of the frames that were received by this process and are committed."""
+        return self._tally.counts()
 
     async def flush(self) -> None:
         """Wait until everything that the journal holds now is in the database. Bound it: the database may be away."""
         target = self._journal.end
         while self._cursor < target:
-            done = trio.Event()
-            self._flush_requests.append(done)
-            await done.wait()
+            await self._moved_on.wait()
 
     async def run(self, rows: trio.MemoryReceiveChannel[Rows], upstream_ended: trio.Event) -> None:
         """Write until `rows` ends and everything is committed; with the database away, leave the rest to the journal.
@@ -206,8 +210,10 @@ class WriteQueue:
         """Write for as long as the connection holds; returns when `rows` has ended and all of it is committed."""
         store = await self._in_thread(self._connect)
         self._store, self._since_ns, self._last_error = store, self._wall_ns(), None
+        self._progress_at = self._clock()
         try:
             await self._in_thread(self._journal.bind, store.store_id)
+            await self._in_thread(self._tally.settle, store)
             await self._settle_unwritten(store)
             while (batch := await self._collect(rows)) is not None:
                 self._enqueued += sum(rows.counts.total() for rows in batch)
@@ -275,18 +281,15 @@ class WriteQueue:
         if not self._unwritten and not self._waiting_rows():
             await self._catch_up(store, self._published())
         self._unwritten = []
-        await self._in_thread(self._journal.retire, self._cursor)
-        self._answer_flushes()
+        await self._let_go()
 
     async def _commit(self, store: Store, ready: list[Rows], position: int) -> None:
         if not ready:
             return
         began = time.monotonic()
         merged = merge(ready)
-        await self._in_thread(store.commit, merged)
-        self._cursor = position
-        for rows in merged:
-            self._count(rows.capture, rows.counts)
+        await self._in_thread(self._tally.commit, store, merged)
+        self._move_to(position)
         self._rows_written += sum(map(len, merged))
         self._commits += 1
         self._last_commit_ns = self._wall_ns()
@@ -297,25 +300,35 @@ class WriteQueue:
         if stop <= self._cursor:
             return
         self._is_catching_up = True
-        work = CatchUp(self._journal, store, self._environment, self._cursor)
+        work = CatchUp(self._journal, store, self._environment, self._cursor, self._tally)
         while work.position < stop:
+            before = work.frames
             await self._in_thread(work.step, stop, STEP_S)
-            self._cursor, self._last_commit_ns = work.position, self._wall_ns()
-        self._caught_up += work.frames
-        for capture, counts in work.counts.items():
-            self._count(capture, counts)
+            self._last_commit_ns = self._wall_ns()
+            self._caught_up += work.frames - before
+            self._move_to(work.position)
+            await self._let_go()
         self._is_catching_up = False
+
+    def _move_to(self, position: int) -> None:
+        self._cursor = position
+        self._progress_at = self._clock()
+
+    async def _let_go(self) -> None:
+        """Tell the journal, and who waits for it, how far the database has come."""
+        await self._in_thread(self._journal.retire, self._cursor)
+        if self._cursor >= self._journal.end:
+            self._progress_at = self._clock()
+        self._moved_on.set()
+        self._moved_on = trio.Event()
+
+    def _stalled_s(self) -> float:
+        if self._store is None or self._cursor >= self._journal.end:
+            return 0.0
+        return max(self._clock() - self._progress_at - self._flush_interval_s, 0.0)
 
     def _waiting_rows(self) -> int:
         return 0 if self._rows is None else self._rows.statistics().current_buffer_used
-
-    def _count(self, capture: UUID, counts: Counts) -> None:
-        self._counts.setdefault(capture, Counts()).add(counts)
-
-    def _answer_flushes(self) -> None:
-        requests, self._flush_requests = self._flush_requests, []
-        for done in requests:
-            done.set()
 
     async def _in_thread(self, function: Callable[[*Args], T], *args: *Args) -> T:
         return await trio.to_thread.run_sync(function, *args, limiter=self._limiter)

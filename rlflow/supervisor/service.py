@@ -209,7 +209,7 @@ def _describe(parts: _Parts, feed: OrderbookClient) -> Service:
         captures=parts.captures.statistics,
         journal=parts.journal.statistics,
         self_check=parts.self_check.statistics,
-        stored_counts=partial(parts.writer.stored_counts, started_ns),
+        stored_counts=parts.writer.stored_counts,
         loop=parts.loop,
         started_ns=started_ns,
     )
