@@ -4,17 +4,17 @@ All that is wrong is reported at once. `repr` masks secrets. Which venue the set
 `Settings.environment` and `Settings.is_simulated`; connecting to it is not.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import attrs
 import platformdirs
 
 from rlflow.errors import Problem, SettingsError
+from rlflow.setting_values import credential, database_url, path, schema_name, seconds, tickers, url, whole
 
 ENVIRONMENTS = ("prod", "demo", "sim", "replay")
 
@@ -32,91 +32,52 @@ SIMULATED_TICKERS = ("KXSIM-27JAN01-A", "KXSIM-27JAN01-B", "KXSIM-27JAN01-C")
 T = TypeVar("T")
 
 
-def _whole(low: int, high: int = 2**62) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"-?\d{1,19}", text, re.ASCII) or not low <= int(text) <= high:
-            bound = f"from {low} to {high}" if high < 2**62 else f"of at least {low}"
-            raise ValueError(f"must be a whole number {bound}, not {text[:40]!r}")
-        return int(text)
-
-    return parse
-
-
-def _seconds(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise ValueError(f"must be a number of seconds from {low:g} to {high:g}, not {text[:40]!r}")
-        return value
-
-    return parse
-
-
-def _tickers(text: str) -> tuple[str, ...]:
-    tickers = tuple(dict.fromkeys(ticker for part in text.split(",") if (ticker := part.strip())))
-    for ticker in tickers:
-        # Tickers hold letters, digits, dots and hyphens; the venue dropped its documented pattern, so only what can
-        # break a log line, a URL or a JSON command is refused.
-        if not re.fullmatch(r"[^\s\x00-\x1f\x7f/?#%\"\\]{1,200}", ticker):
-            raise ValueError(f"{ticker[:60]!r} is not a market ticker")
-    return tickers
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        parts = urlsplit(text)
-        if parts.scheme not in schemes or not parts.hostname:
-            raise ValueError(f"must be a URL that begins with {' or '.join(f'{s}://' for s in schemes)}")
-        return text
-
-    return parse
-
-
-def _database_url(text: str) -> str:
-    # A host is not needed: PostgreSQL's addresses may name a socket's directory as a parameter, or nothing at all.
-    if not text.startswith(("postgresql://", "postgres://")):
-        raise ValueError("must be a URL that begins with postgresql://")
-    return text
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
-
-
 def _environment(text: str) -> str:
     if text not in ENVIRONMENTS:
         raise ValueError(f"must be one of {', '.join(ENVIRONMENTS)}, not {text[:40]!r}")
     return text
 
 
-def _schema_name(text: str) -> str:
-    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", text):
-        raise ValueError(f"must be a lower-case SQL name of at most 63 characters, not {text[:80]!r}")
-    return text
-
-
 def mask_url(url: str) -> str:
-    """Return a URL without its password, and without its query, which may hold one too."""
-    parts = urlsplit(url)
-    if parts.password is None and not parts.query:
-        return url
-    location = parts.netloc
-    if parts.password is not None:
-        location = f"{parts.username}:***@{location.rpartition('@')[2]}"
-    return urlunsplit((parts.scheme, location, parts.path, "***" if parts.query else "", ""))
+    """Return a database's URL without its password, and without its query, which may hold one too.
+
+    A password may hold any character but the ones that end it for PostgreSQL's own reader, so no general one will do.
+    """
+    scheme, _, rest = url.partition("://")
+    credentials, at, location = rest.rpartition("@")
+    user = re.match(r"[^:/?#]*", credentials)
+    assert user is not None
+    shown = user.group() + ("" if user.group() == credentials else ":***" if user.group() else "***")
+    location, query, _ = location.partition("?")
+    return f"{scheme}://{shown}{at}{location}{query and '?***'}"
+
+
+def _mask_identifier(text: str) -> str:
+    """Return enough of a key's id to tell it from another."""
+    return f"{text[:4]}***" if len(text) > 8 else "***"
+
+
+_MASKS: dict[str, Callable[[str], str]] = {
+    "DATABASE_URL": mask_url,
+    "KALSHI_API_KEY_ID": _mask_identifier,
+    "RL_ADMIN_TOKEN": lambda _: "***",
+}
+
+
+def venue_of(url: str) -> str | None:
+    """Return the environment whose host is in a URL, None if it is not the venue's."""
+    host = urlsplit(url).hostname or ""
+    if host.endswith(".kalshi.com"):
+        return "prod"
+    return "demo" if host.endswith(".kalshi.co") else None
 
 
 def _setting(
     name: str, parse: Callable[[str], T], default: T, meaning: str, *, unit: str = "", shown: str | None = None
 ) -> T:
     masked: bool | Callable[[Any], str] = True
-    if name == "DATABASE_URL":
-        masked = lambda url: repr(url and mask_url(url))  # noqa: E731
-    if name == "RL_ADMIN_TOKEN":
-        masked = lambda token: repr(token and "***")  # noqa: E731
+    if name in _MASKS:
+        masked = lambda value: repr(value and _MASKS[name](value))  # noqa: E731
     if shown is None:
         shown = "" if default in (None, ()) else f"{default} {unit}".rstrip()
     metadata = {"name": name, "parse": parse, "meaning": meaning, "shown": shown}
@@ -127,38 +88,38 @@ def _setting(
 class Settings:
     """Everything that can be set from outside. See `from_environ`."""
 
-    api_key_id: str | None = _setting("KALSHI_API_KEY_ID", str, None, "the API key's id, from the venue's site")
-    private_key_path: Path | None = _setting("KALSHI_PRIVATE_KEY_PATH", _path, None, "the API key's PEM file")
+    api_key_id: str | None = _setting("KALSHI_API_KEY_ID", credential, None, "the API key's id, from the venue's site")
+    private_key_path: Path | None = _setting("KALSHI_PRIVATE_KEY_PATH", path, None, "the API key's PEM file")
     kalshi_env: str | None = _setting(
         "KALSHI_ENV", _environment, None, "prod, demo, sim or replay; without it, as the host says"
     )
-    custom_ws_url: str | None = _setting("KALSHI_WS_URL", _url("wss", "ws"), None, "another websocket address")
-    custom_api_url: str | None = _setting("KALSHI_API_URL", _url("https", "http"), None, "another REST address")
+    custom_ws_url: str | None = _setting("KALSHI_WS_URL", url("wss", "ws"), None, "another websocket address")
+    custom_api_url: str | None = _setting("KALSHI_API_URL", url("https", "http"), None, "another REST address")
     database_url: str | None = _setting(
-        "DATABASE_URL", _database_url, None, "PostgreSQL 16 to 18; without it, an embedded one"
+        "DATABASE_URL", database_url, None, "PostgreSQL 16 to 18; without it, an embedded one"
     )
-    db_schema: str = _setting("RL_DB_SCHEMA", _schema_name, "public", "the PostgreSQL schema that holds our tables")
-    market_tickers: tuple[str, ...] = _setting("RL_MARKET_TICKER", _tickers, (), "markets to record, comma separated")
-    batch_size: int = _setting("RL_ORDERBOOK_BATCH_SIZE", _whole(1, 100_000), 100, "a batch is full at", unit="rows")
+    db_schema: str = _setting("RL_DB_SCHEMA", schema_name, "public", "the PostgreSQL schema that holds our tables")
+    market_tickers: tuple[str, ...] = _setting("RL_MARKET_TICKER", tickers, (), "markets to record, comma separated")
+    batch_size: int = _setting("RL_ORDERBOOK_BATCH_SIZE", whole(1, 100_000), 100, "a batch is full at", unit="rows")
     flush_interval_s: float = _setting(
-        "RL_ORDERBOOK_FLUSH_INTERVAL", _seconds(0.01, 60), 1.0, "a batch that is not full is written after", unit="s"
+        "RL_ORDERBOOK_FLUSH_INTERVAL", seconds(0.01, 60), 1.0, "a batch that is not full is written after", unit="s"
     )
-    sample_rate: int = _setting("RL_ORDERBOOK_SAMPLE_RATE", _whole(1, 1_000_000), 1, "store 1 out of N deltas")
+    sample_rate: int = _setting("RL_ORDERBOOK_SAMPLE_RATE", whole(1, 1_000_000), 1, "store 1 out of N deltas")
     host: str = _setting("RL_HOST", str, "127.0.0.1", "the address that HTTP listens on")
-    port: int = _setting("RL_PORT", _whole(0, 65_535), 8001, "the port that HTTP listens on; 0: any free one")
-    admin_token: str | None = _setting("RL_ADMIN_TOKEN", str, None, "what admin requests must bear")
+    port: int = _setting("RL_PORT", whole(0, 65_535), 8001, "the port that HTTP listens on; 0: any free one")
+    admin_token: str | None = _setting("RL_ADMIN_TOKEN", credential, None, "what admin requests must bear")
     data_dir: Path = _setting(
         "RL_DATA_DIR",
-        _path,
+        path,
         platformdirs.user_data_path("rlflow"),
         "journal, keys and embedded database",
         shown="the user's data directory",
     )
     journal_max_bytes: int = _setting(
-        "RL_JOURNAL_MAX_BYTES", _whole(2**20), 4 * 2**30, "the journal's budget in bytes", shown="4 GiB"
+        "RL_JOURNAL_MAX_BYTES", whole(2**20), 4 * 2**30, "the journal's budget in bytes", shown="4 GiB"
     )
-    raw_keep_days: int = _setting("RL_RAW_KEEP_DAYS", _whole(0, 3_650), 3, "committed raw frames are kept", unit="days")
-    stop_deadline_s: float = _setting("RL_STOP_DEADLINE", _seconds(1, 3_600), 25.0, "a stop takes at most", unit="s")
+    raw_keep_days: int = _setting("RL_RAW_KEEP_DAYS", whole(0, 3_650), 3, "committed raw frames are kept", unit="days")
+    stop_deadline_s: float = _setting("RL_STOP_DEADLINE", seconds(1, 3_600), 25.0, "a stop takes at most", unit="s")
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -200,10 +161,7 @@ class Settings:
             return "sim"
         if self.kalshi_env is not None:
             return self.kalshi_env
-        host = urlsplit(self.custom_ws_url or _WS_URLS["prod"]).hostname or ""
-        if host.endswith(".kalshi.com"):
-            return "prod"
-        return "demo" if host.endswith(".kalshi.co") else "sim"
+        return venue_of(self.custom_ws_url or _WS_URLS["prod"]) or "sim"
 
     @property
     def ws_url(self) -> str:
@@ -230,11 +188,10 @@ class Settings:
         shown: dict[str, object] = {}
         for field in attrs.fields(type(self)):
             value = getattr(self, field.name)
-            if field.name == "database_url" and value:
-                value = mask_url(value)
-            if field.name == "admin_token" and value:
-                value = "***"
-            shown[field.metadata["name"]] = str(value) if isinstance(value, Path) else value
+            name = field.metadata["name"]
+            if value and name in _MASKS:
+                value = _MASKS[name](value)
+            shown[name] = str(value) if isinstance(value, Path) else value
         return shown
 
     def _contradictions(self, environ: Mapping[str, str]) -> list[Problem]:
@@ -262,6 +219,11 @@ class Settings:
             problems.append(
                 Problem("KALSHI_WS_URL", f"is missing; KALSHI_ENV={self.kalshi_env} has no address of its own")
             )
+        for name, url_ in (("KALSHI_WS_URL", self.custom_ws_url), ("KALSHI_API_URL", self.custom_api_url)):
+            venue = url_ and venue_of(url_)
+            if venue and venue != self.environment:
+                # Whatever is recorded then would be stored, or traded, as what it is not.
+                problems.append(Problem("KALSHI_ENV", f"is {self.environment}, but {name} is of {venue}"))
         return problems
 
 

@@ -22,7 +22,7 @@ LAYERS = (
     {"orderbook"},
     {"kalshi"},
     {"config", "metrics"},
-    {"units", "errors"},
+    {"units", "errors", "setting_values"},
 )
 PURE = {"kalshi", "orderbook", "session", "fills", "fees", "features", "tape"}
 # What would give a pure module a clock, a socket, a database or a random source.

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import attrs
 import pytest
 
 from rlflow.config import SIMULATED_TICKERS, Settings, mask_url, unknown_names
@@ -76,9 +77,76 @@ def test_secrets_are_shown_nowhere() -> None:
         KEY | {"DATABASE_URL": "postgresql://u:hunter2@db/x?password=hunter2", "RL_ADMIN_TOKEN": "hunter2"}
     )
     assert "hunter2" not in repr(settings)
+    assert settings.public()["KALSHI_API_KEY_ID"] == "***"
+    long = attrs.evolve(settings, api_key_id="01234567-89ab-cdef-0123-456789abcdef")
+    assert long.public()["KALSHI_API_KEY_ID"] == "0123***"
+    assert "89ab" not in repr(long)
     assert "hunter2" not in str(settings.public())
     assert settings.public()["DATABASE_URL"] == "postgresql://u:***@db/x?***"
     assert mask_url("postgresql://db/x") == "postgresql://db/x"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:hunter2@db/x", "postgresql://u:***@db/x"),
+        ("postgresql://u:hun#ter2@db/x", "postgresql://u:***@db/x"),
+        ("postgresql://u:hun?ter2@db/x", "postgresql://u:***@db/x"),
+        ("postgresql://u:hun/ter2@db/x", "postgresql://u:***@db/x"),
+        ("postgresql://u:hun@ter2@db/x", "postgresql://u:***@db/x"),
+        ("postgresql://u:hunter2@[db/x", "postgresql://u:***@[db/x"),
+        ("postgresql://u@db/x", "postgresql://u@db/x"),
+        ("postgresql:///x?password=hunter2", "postgresql:///x?***"),
+        ("postgresql:///x?password=hun@ter2", "postgresql://***@ter2"),
+        ("postgresql://db:1,db2:2/x", "postgresql://db:1,db2:2/x"),
+    ],
+)
+def test_a_password_is_masked_whatever_is_in_it(url: str, shown: str) -> None:
+    assert mask_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("KALSHI_WS_URL", "ws://127.0.0.1:99999/x"),
+        ("KALSHI_WS_URL", "ws://127.0.0.1:port/x"),
+        ("KALSHI_WS_URL", "ws://127.0.0.1:0/x"),
+        ("KALSHI_WS_URL", "ws://[::1/x"),
+        ("KALSHI_WS_URL", "ws://a b/x"),
+        ("KALSHI_WS_URL", "ws://venue/a b"),
+        ("KALSHI_WS_URL", "ws://vénue/"),
+        ("KALSHI_WS_URL", f"ws://{'a' * 64}.example/"),
+        ("KALSHI_WS_URL", "ws://user:hunter2@venue/"),
+        ("KALSHI_API_URL", "https://user@venue/"),
+        ("KALSHI_API_KEY_ID", "a\r\nX-Evil: 1"),
+        ("KALSHI_API_KEY_ID", "clé"),
+        ("RL_ADMIN_TOKEN", "clé hunter2"),
+        ("DATABASE_URL", "postgresql://u:hunter2@[db/x"),
+        ("DATABASE_URL", "postgresql://u:hun%zzter2@db/x"),
+        ("DATABASE_URL", "postgresql://u:hunter2/@db/x"),
+        ("DATABASE_URL", "postgresql://u:p@db:70000/x"),
+        ("DATABASE_URL", "postgresql://u:hunter2@db/x?colour=red"),
+        ("RL_DATA_DIR", "~nobody-of-this-name/x"),
+        ("RL_DATA_DIR", "a\x00b"),
+        ("KALSHI_PRIVATE_KEY_PATH", "~nobody-of-this-name/key.pem"),
+    ],
+)
+def test_what_cannot_be_used_later_is_refused_at_once(name: str, text: str) -> None:
+    found = problems(**KEY | {name: text})
+    assert set(found) == {name}
+    assert "hunter2" not in found[name]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"KALSHI_ENV": "demo", "KALSHI_WS_URL": "wss://external-api-ws.kalshi.com/trade-api/ws/v2"},
+        {"KALSHI_ENV": "replay", "KALSHI_WS_URL": "wss://demo-api.kalshi.co/trade-api/ws/v2"},
+        {"KALSHI_API_URL": "https://demo-api.kalshi.co/trade-api/v2"},
+    ],
+)
+def test_an_environment_and_an_address_of_another_one_contradict(extra: dict[str, str]) -> None:
+    assert "KALSHI_ENV" in problems(**KEY | extra)
 
 
 def test_a_simulation_stays_apart_in_somebodys_database() -> None:
