@@ -115,6 +115,11 @@ class OrderbookState:
             return None
         return self.view(ticker)
 
+    def last_frame(self, capture: UUID) -> int | None:
+        """Return the last frame, or record, that went into the books of a capture; None if it has ended."""
+        session = self._sessions.get(capture)
+        return None if session is None else session.upto_frame
+
     def statistics(self) -> BooksStatistics:
         """Return the figures so far."""
         books = [book for session in self._sessions.values() for book in session.books.values()]

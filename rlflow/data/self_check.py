@@ -8,13 +8,15 @@ kept and shown.
 import time
 from collections.abc import Callable
 from typing import Protocol
+from uuid import UUID
 
 import attrs
 import structlog
 import trio
 
 from rlflow.data.database import Database
-from rlflow.data.rebuild import book_at
+from rlflow.data.postgres import translated
+from rlflow.data.stored_books import books_at
 from rlflow.errors import DatabaseAwayError
 from rlflow.orderbook import BookView
 
@@ -35,6 +37,10 @@ class Books(Protocol):
 
     def settled_view(self, ticker: str) -> BookView | None:
         """Return a market's book, None while it is crossed for a moment."""
+        ...
+
+    def last_frame(self, capture: UUID) -> int | None:
+        """Return the last frame that went into the books of a capture, None if it has ended."""
         ...
 
 
@@ -79,16 +85,22 @@ class SelfCheck:
         """Check until cancelled. An absent database is nothing to report here: the writer does."""
         while True:
             await trio.sleep(INTERVAL_S)
-            view = self._next_book()
-            if view is None:
-                continue
-            with trio.move_on_after(FLUSH_LIMIT_S):
-                await self.writer.flush()
-                try:
-                    stored = await trio.to_thread.run_sync(self._rebuild, view, abandon_on_cancel=True)
-                except DatabaseAwayError:
-                    continue
-                self._compare(view, stored)
+            await self.check()
+
+    async def check(self) -> None:
+        """Check one market, unless it cannot be judged at this moment."""
+        view = self._next_book()
+        frame = None if view is None else self.books.last_frame(view.capture)
+        if view is None or frame is None:
+            return
+        with trio.move_on_after(FLUSH_LIMIT_S):
+            await self.writer.flush()
+            try:
+                is_equal = await trio.to_thread.run_sync(self._is_stored, view, frame, abandon_on_cancel=True)
+            except DatabaseAwayError:
+                return
+            if is_equal is not None:
+                self._count(view, frame, is_equal=is_equal)
 
     def _next_book(self) -> BookView | None:
         """Return the next market's live book, None if it cannot be trusted at this moment."""
@@ -99,17 +111,27 @@ class SelfCheck:
         view = self.books.settled_view(tickers[self._turn])
         return view if view is not None and view.is_valid else None
 
-    def _rebuild(self, view: BookView) -> BookView | None:
-        database = self.connect()
-        try:
-            return book_at(database, view.market_ticker, capture=view.capture, frame=view.frame_no)
-        finally:
-            database.close()
+    def _is_stored(self, view: BookView, frame: int) -> bool | None:
+        """Return whether the tables lead to the book that was live at this frame; None if they do not claim to.
 
-    def _compare(self, view: BookView, stored: BookView | None) -> None:
+        The frame is the last of the capture and not the last about the book: that one may have been lost to storage,
+        and then only the checkpoint behind it has what it changed.
+        """
+        with self.connect() as database, translated():
+            record = database.capture(view.capture)
+            if record is None or record.committed_frame < frame:
+                return None
+            book = books_at(database.connection, record.where, [view.market_ticker], frame).get(view.market_ticker)
+        if book is None:
+            return False
+        if book.is_missing:
+            return None
+        return (book.cause, book.yes_bids, book.no_bids) == (None, view.yes_bids, view.no_bids)
+
+    def _count(self, view: BookView, frame: int, *, is_equal: bool) -> None:
         self._checks += 1
         self._last_ns = self.wall_ns()
-        if stored is None or (stored.yes_bids, stored.no_bids) != (view.yes_bids, view.no_bids):
+        if not is_equal:
             self._differences += 1
-            self._last_difference = f"{view.market_ticker} at capture {view.capture} frame {view.frame_no}"
+            self._last_difference = f"{view.market_ticker} at capture {view.capture} frame {frame}"
             _log.error("tables differ from live book", at=self._last_difference)

@@ -112,6 +112,8 @@ class StoredBook:
     no_bids: Levels
     cause: str | None
     """Why it is not the venue's book at the frame asked for; the levels are the last that were. None: it is."""
+    is_missing: bool
+    """Whether that is because something is not stored, as a gap or the sampling says."""
     base_clock: int | None
     """The clock of the venue's snapshot it stands on; None after a checkpoint."""
     deltas_since: int
@@ -218,6 +220,7 @@ def _book(base: _Base, changes: Sequence[_Change], tail: _Tail, cause: str | Non
         "yes": dict(levels_from_json(base.yes_bids)),
         "no": dict(levels_from_json(base.no_bids)),
     }
+    is_missing = cause is not None
     for change in changes:
         size = levels[change.side].get(change.price, 0) + change.delta
         levels[change.side][change.price] = size
@@ -229,6 +232,7 @@ def _book(base: _Base, changes: Sequence[_Change], tail: _Tail, cause: str | Non
         yes_bids=_best_first(levels["yes"]),
         no_bids=_best_first(levels["no"]),
         cause=cause,
+        is_missing=is_missing,
         base_clock=base.clock,
         deltas_since=tail.deltas_since,
         snapshot_ns=base.received_ns,
