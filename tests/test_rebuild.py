@@ -161,6 +161,27 @@ def test_a_book_at_a_time_is_what_had_been_received_by_then(database: Database) 
     assert book_at(database, "OTHER") is None
 
 
+@pytest.mark.parametrize("noticed_by_a_snapshot", [False, True])
+def test_a_book_is_not_known_at_a_time_inside_a_gap_that_was_noticed_later(
+    database: Database, *, noticed_by_a_snapshot: bool
+) -> None:
+    """A process was killed and started again hours later, say: the gap is written then, but begins before."""
+    rows = first()
+    late = gap(9, from_frame=3, from_ns=received(3), cause="killed")
+    noticed = following(rows, late, snapshot(9), gap_end(9)) if noticed_by_a_snapshot else following(rows, late)
+    stored(database, rows, noticed)
+    for capture in (None, rows.capture):
+        inside = book_at(database, MARKET, at_ns=received(6), capture=capture)
+        assert inside is not None
+        assert (inside.is_valid, inside.cause, inside.frame_no) == (False, "killed", 2)
+        before = book_at(database, MARKET, at_ns=received(3), capture=capture)
+        assert before is not None
+        assert before.is_valid
+        behind = book_at(database, MARKET, at_ns=received(9), capture=capture)
+        assert behind is not None
+        assert behind.is_valid == noticed_by_a_snapshot
+
+
 def test_where_captures_overlap_the_valid_one_counts_then_the_older(database: Database) -> None:
     older, newer = first(), first()
     newer = attrs.evolve(newer, first_received_ns=received(0) + 1)

@@ -17,6 +17,7 @@ from tests.pipeline import TICKER, delta, snapshot
 
 CAPTURE = UUID("0198c3f0-0000-7000-8000-000000000001")
 NOON_NS = 1_795_305_600_000_000_000
+SPOIL = "UPDATE rl_orderbook_deltas SET (delta, action, old_size, new_size) = (%s, NULL, NULL, NULL) WHERE frame_no = 3"
 OPENED = local_batch(Opened(url="ws://test", environment="sim"), CAPTURE, 0, NOON_NS)
 
 
@@ -79,18 +80,14 @@ async def test_a_book_that_equals_the_tables_is_no_difference(world: World) -> N
 async def test_a_book_that_the_tables_do_not_lead_to_is_a_difference(world: World) -> None:
     world.commit(OPENED, frames(1, snapshot(1), delta(2), delta(3)))
     with world.connect() as database:
-        database.connection.execute(
-            "UPDATE rl_orderbook_deltas SET delta = 7, action = NULL, old_size = NULL, new_size = NULL WHERE frame_no = 3"
-        )
+        database.connection.execute(SPOIL, [7])
     assert await world.differences(checks=1) == 1
 
 
 async def test_a_book_whose_stored_deltas_contradict_each_other_is_a_difference(world: World) -> None:
     world.commit(OPENED, frames(1, snapshot(1), delta(2), delta(3)))
     with world.connect() as database:
-        database.connection.execute(
-            "UPDATE rl_orderbook_deltas SET delta = -700, action = NULL, old_size = NULL, new_size = NULL WHERE frame_no = 3"
-        )
+        database.connection.execute(SPOIL, [-700])
     assert await world.differences(checks=1) == 1
 
 

@@ -48,6 +48,13 @@ _LAST_FRAME = b"""
          WHERE (market_ticker = %(market)s OR market_ticker IS NULL) AND channel = 'orderbook_delta'
            AND capture = %(key)s AND received_ns <= %(at_ns)s))"""
 
+# Why nothing is known at a time, though the gap that says so was noticed later: the last frame before it is still good.
+_NOTICED_LATER = b"""
+    SELECT cause FROM rl_feed_gaps
+    WHERE (market_ticker = %(market)s OR market_ticker IS NULL) AND channel = 'orderbook_delta'
+      AND capture = %(key)s AND from_ns < %(at_ns)s AND received_ns > %(at_ns)s
+    ORDER BY frame_no LIMIT 1"""
+
 
 def book_at(
     database: Database,
@@ -76,8 +83,9 @@ def book_at(
         if record is None:
             raise CommandError(f"no capture {capture} is stored", 2)
         with translated():
-            last = _last_frame(connection, record, market, at_ns) if frame is None else frame
-            return _view(connection, record, market, last)
+            if frame is None:
+                return _view_at(connection, record, market, END_OF_TIME if at_ns is None else at_ns)
+            return _view(connection, record, market, frame)
     with translated():
         return _best(database, market, END_OF_TIME if at_ns is None else at_ns)
 
@@ -88,8 +96,7 @@ def _best(database: Database, market: str, at_ns: Nanos) -> BookView | None:
     for (capture,) in database.connection.execute(_CANDIDATES, {"market": market, "at_ns": at_ns}).fetchall():
         record = database.capture(capture)
         assert record is not None
-        frame = _last_frame(database.connection, record, market, at_ns)
-        view = _view(database.connection, record, market, frame)
+        view = _view_at(database.connection, record, market, at_ns)
         if view is not None:
             candidates.append(_Candidate(view, record, at_ns))
     return min(candidates, key=lambda candidate: candidate.rank).view if candidates else None
@@ -111,13 +118,21 @@ class _Candidate:
         return not self.view.is_valid, is_silent, -heard_ns if is_silent else self.record.opened_ns
 
 
-def _last_frame(connection: Connection, record: CaptureRecord, market: str, at_ns: Nanos | None) -> int:
+def _view_at(connection: Connection, record: CaptureRecord, market: str, at_ns: Nanos) -> BookView | None:
+    view = _view(connection, record, market, _last_frame(connection, record, market, at_ns))
+    if view is None or not view.is_valid:
+        return view
+    gap = connection.execute(_NOTICED_LATER, {"market": market, "key": record.key, "at_ns": at_ns}).fetchone()
+    return view if gap is None else attrs.evolve(view, is_valid=False, cause=gap[0])
+
+
+def _last_frame(connection: Connection, record: CaptureRecord, market: str, at_ns: Nanos) -> int:
     """Return the last frame of the capture that said something about the market's book by then."""
     where = record.where
     parameters = {
         "market": market,
         "key": where.key,
-        "at_ns": END_OF_TIME if at_ns is None else at_ns,
+        "at_ns": at_ns,
         "end": END_OF_TIME,
         "from_ns": where.rows_from_ns,
         "to_ns": where.rows_to_ns,
