@@ -187,6 +187,21 @@ def test_a_stop_that_hangs_ends_at_the_deadline_and_loses_nothing(tmp_path: Path
     assert_every_frame_is_stored_once(database_url, "rlflow_sim")
 
 
+def test_a_second_signal_ends_it_though_the_database_hangs(tmp_path: Path, database_url: str) -> None:
+    with service(tmp_path, DATABASE_URL=database_url, RL_STOP_DEADLINE="3600") as running:
+        running.wait_status("rows", lambda status: status["write_queue"]["rows_written"] > 20)
+        with psycopg.connect(database_url) as blocker:
+            blocker.execute("LOCK TABLE rlflow_sim.rl_captures IN ACCESS EXCLUSIVE MODE")
+            running.wait_status("a hanging commit", lambda status: status["write_queue"]["held_frames"] > 0)
+            running.popen.send_signal(signal.SIGTERM)
+            running.wait_said(r"(stop asked for)")
+            assert running.stop(signal.SIGTERM, limit_s=20) == 70
+    with service(tmp_path, DATABASE_URL=database_url) as running:
+        running.wait_status("rows", lambda status: status["write_queue"]["rows_written"] > 20)
+        assert running.stop() == 0
+    assert_every_frame_is_stored_once(database_url, "rlflow_sim")
+
+
 @pytest.mark.parametrize("command", ["serve", "import", "book", "audit", "exchange"])
 def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
     ended = run(tmp_path, command, "--help")

@@ -27,7 +27,7 @@ from rlflow.session.records import Batch, Closed, Opened, local_batch
 from rlflow.session.rows import Rows
 from rlflow.supervisor.http import address, bind, serve_http
 from rlflow.supervisor.loop_watch import LoopWatch
-from rlflow.supervisor.stopping import end_at_deadline, watch_signals
+from rlflow.supervisor.stopping import Deadline, watch_signals
 from rlflow.supervisor.venue import Venue, open_venue
 
 # One socket read each, at most 64 KiB: half a second of a burst of 5,000 reads; 16 MiB at 4 KiB a read. What does not
@@ -63,13 +63,13 @@ async def run_service(settings: Settings) -> int:
         KeyRefusedError: the venue has never accepted the key.
         StoreError: the database or the journal is not ours to write to.
     """
-    with DirectoryLock.acquire(settings.data_dir):
+    with DirectoryLock.acquire(settings.data_dir), Deadline() as deadline:
         listener = bind(settings)
         parts = _build(settings)
         at_once = trio.CancelScope()
         try:
             with at_once:
-                await _run_tasks(parts, listener, at_once)
+                await _run_tasks(parts, listener, at_once, deadline)
         except BaseExceptionGroup as group:
             raise _plain(group) from None
         finally:
@@ -125,12 +125,11 @@ def close_leftovers(journal: Journal) -> None:
             _log.error("capture not closed", capture=str(capture), reason=str(error))
 
 
-async def _run_tasks(parts: _Parts, listener: socket.socket, at_once: trio.CancelScope) -> None:
+async def _run_tasks(parts: _Parts, listener: socket.socket, at_once: trio.CancelScope, deadline: Deadline) -> None:
     stop, pipeline_done, http_done = trio.Event(), trio.Event(), trio.Event()
     settings = parts.settings
     async with trio.open_nursery() as root:
-        await root.start(partial(watch_signals, stop, at_once, settings.stop_deadline_s), name="signals")
-        root.start_soon(end_at_deadline, stop, settings.stop_deadline_s, name="stop deadline")
+        await root.start(partial(watch_signals, stop, at_once, deadline, settings.stop_deadline_s), name="signals")
         root.start_soon(parts.loop.run, name="loop watch")
         venue = await open_venue(settings, root)
         feed = _make_feed(parts, venue)
