@@ -40,6 +40,16 @@ def catch_up(journal: Journal, store: MemoryStore) -> None:
     CatchUp(journal, store, "sim", journal.oldest).step(journal.end, budget_s=10)
 
 
+def test_a_hole_in_the_journal_is_a_gap_from_its_first_frame_on(journal: Journal) -> None:
+    """So that no book is taken for known at a frame inside it."""
+    for batch in (OPENED, frames(1, snapshot(1)), frames(5, delta(5))):
+        journal.append(batch)
+    store = MemoryStore()
+    catch_up(journal, store)
+    assert store.counts.dropped == 3
+    assert {(gap.from_frame, gap.frame_no) for gap in store.gaps} == {(1, 2)}
+
+
 @pytest.mark.parametrize("journalled", [1, 2])
 def test_a_capture_is_closed_behind_frames_that_only_the_store_has(journal: Journal, journalled: int) -> None:
     """Frames came while the journal was full, or a power cut took the end of the journal but not of the store."""

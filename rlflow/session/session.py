@@ -101,8 +101,10 @@ class Session:
             raise ValueError(f"frame {upto_frame} cannot be lost: frame {self.upto_frame} is processed")
         since = Place(self.upto_frame, self._record.received_ns or received_ns)
         rows = Rows(self.capture, self.upto_frame, upto_frame, received_ns)
-        self._record.begin(rows, upto_frame)
+        # The gap is noticed at the first of them: at none of them is a book known.
+        self._record.begin(rows, self.upto_frame + 1)
         self._subscriptions.lose_frames(since, cause)
+        self._record.frame_no = upto_frame
         self._missing, self._is_unknown = [], False
         rows.counts.dropped = upto_frame - self.upto_frame
         self.upto_frame = upto_frame
