@@ -146,7 +146,7 @@ class WriteQueue:
         self._is_catching_up = False
         self._last_commit_ns: int | None = None
         self._commit_s = 0.0
-        self._enqueued = self._rows_written = self._commits = self._caught_up = 0
+        self._enqueued = self._held_frames = self._rows_written = self._commits = self._caught_up = 0
 
     def statistics(self) -> WriterStatistics:
         """Return the figures so far."""
@@ -157,7 +157,7 @@ class WriteQueue:
             last_error=self._last_error,
             is_catching_up=self._is_catching_up,
             backlog_bytes=max(self._journal.end - self._cursor, 0),
-            held_frames=sum(rows.counts.total() for rows in self._unwritten),
+            held_frames=self._held_frames,
             stalled_s=self._stalled_s(),
             messages_enqueued=self._enqueued,
             rows_written=self._rows_written,
@@ -216,7 +216,8 @@ class WriteQueue:
             await self._in_thread(self._tally.settle, store)
             await self._settle_unwritten(store)
             while (batch := await self._collect(rows)) is not None:
-                self._enqueued += sum(rows.counts.total() for rows in batch)
+                self._held_frames = sum(rows.counts.total() for rows in batch)
+                self._enqueued += self._held_frames
                 self._unwritten = batch
                 await self._write(store)
             await self._catch_up(store, self._published())
@@ -280,7 +281,7 @@ class WriteQueue:
         await self._commit(store, ready, position)
         if not self._unwritten and not self._waiting_rows():
             await self._catch_up(store, self._published())
-        self._unwritten = []
+        self._unwritten, self._held_frames = [], 0
         await self._let_go()
 
     async def _commit(self, store: Store, ready: list[Rows], position: int) -> None:
