@@ -112,3 +112,11 @@ class CommandError(RlflowError):
     def __init__(self, message: str, code: int = 1) -> None:
         self.code = code
         super().__init__(message)
+
+
+def meant_for_people(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error meant for people if it is all that a group holds, however deep, else the group."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, RlflowError) else group

@@ -1,19 +1,22 @@
 """`exchange`: a local venue, simulated or replaying recordings."""
 
 import math
+import signal
 import ssl
 import tempfile
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
 import click
 import trio
 
-from rlflow.errors import CommandError
+from rlflow.errors import CommandError, meant_for_people
 from rlflow.exchange.config import DEFAULT_TICKERS, ExchangeConfig, describe_environment
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
 from rlflow.exchange.replay import replay_source
 from rlflow.exchange.server import Exchange, serve
+from rlflow.setting_values import tickers
 
 
 class Speed(click.ParamType[float]):
@@ -34,12 +37,38 @@ class Speed(click.ParamType[float]):
         return factor
 
 
+def spread(arguments: Sequence[str], options: Collection[str]) -> list[str]:
+    """Repeat these options before each of their values: `--market A B` becomes `--market A --market B`."""
+    result: list[str] = []
+    current: str | None = None
+    is_given = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            name, equals, _ = argument.partition("=")
+            current, is_given = (name if name in options else None), bool(equals)
+        elif current is not None:
+            if is_given:
+                result.append(current)
+            is_given = True
+        result.append(argument)
+    return result
+
+
+class _Variadic(click.Command):
+    """A command whose options --market and --replay take several values each."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, spread(args, ("--market", "--replay")))
+
+
 _PEM_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(cls=_Variadic)
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, show_default="any free one", help="To listen on.")
-@click.option("--market", "markets", multiple=True, help="A simulated market's ticker; repeat it for several.")
+@click.option(
+    "--market", "markets", multiple=True, metavar="TICKER...", help="Simulated markets, also comma separated."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same order flow.")
 @click.option("--rate", type=Speed(), default="50", show_default=True, help="Mean messages a second, or max.")
 @click.option(
@@ -47,7 +76,8 @@ _PEM_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "files",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Play a recording instead of simulating; repeat it for several.",
+    metavar="FILE...",
+    help="Play recordings instead of simulating.",
 )
 @click.option("--speed", type=Speed(), default="1", show_default=True, help="Of the replay: a factor, or max.")
 @click.option("--sparse-seq", is_flag=True, help="The recordings' seq was shared with markets that are not in them.")
@@ -71,20 +101,39 @@ def exchange(  # noqa: PLR0917 - click passes every option by name
     tls_key: Path | None,
 ) -> None:
     """Run a local venue that speaks Kalshi's protocol, until Ctrl-C. Prints the settings that point rlflow to it."""
+    if markets and files:
+        raise click.UsageError("--market is of the simulation, --replay brings its own markets: give one of them")
     tls = _server_context(tls_cert, tls_key)
     replay = replay_source(files, sparse_seq=sparse_seq, speed=speed) if files else None
     with tempfile.TemporaryDirectory(prefix="rlflow-exchange-") as scratch:
-        credentials = load_or_make_credentials(key_dir or Path(scratch))
+        credentials = _credentials(key_dir or Path(scratch))
         config = ExchangeConfig(
             keys=credentials.public_keys,
             port=port,
             tls=tls,
-            tickers=markets or DEFAULT_TICKERS,
+            tickers=_tickers(markets) or DEFAULT_TICKERS,
             seed=seed,
             rate=rate,
             replay=replay,
         )
-        trio.run(partial(_run, config, credentials))
+        try:
+            trio.run(partial(_run, config, credentials))
+        except BaseExceptionGroup as group:
+            raise meant_for_people(group) from None
+
+
+def _tickers(texts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tickers(",".join(texts))
+    except ValueError as error:
+        raise CommandError(f"--market: {error}", code=2) from error
+
+
+def _credentials(directory: Path) -> Credentials:
+    try:
+        return load_or_make_credentials(directory)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"--key-dir {directory}: {error}", code=2) from error
 
 
 def _server_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
@@ -103,18 +152,28 @@ def _server_context(certificate: Path | None, key: Path | None) -> ssl.SSLContex
 
 
 async def _run(config: ExchangeConfig, credentials: Credentials) -> None:
-    try:
+    """Serve until Ctrl-C or SIGTERM."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
-            running: Exchange = await nursery.start(serve, config)
+            running = await _start(nursery, config)
             click.echo(
                 describe_environment(
                     running.address,
                     key_id=credentials.key_id,
                     private_key_path=credentials.private_key_path,
                     tickers=config.market_tickers,
+                    is_replay=config.replay is not None,
                 ),
                 nl=False,
             )
             click.echo("# the exchange is running; Ctrl-C ends it", err=True)
-    except* KeyboardInterrupt:
-        pass
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+
+
+async def _start(nursery: trio.Nursery, config: ExchangeConfig) -> Exchange:
+    try:
+        running: Exchange = await nursery.start(serve, config)
+    except OSError as error:
+        raise CommandError(f"--port {config.port} cannot be listened on: {error.strerror}", code=2) from error
+    return running

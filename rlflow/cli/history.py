@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import TypeAlias
 from uuid import UUID
 
@@ -29,7 +30,7 @@ class Frame(click.ParamType[Place]):
         """Return the capture and the number."""
         if isinstance(value, tuple):
             return value
-        match = re.fullmatch(r"([0-9a-fA-F-]{36}):(\d{1,18})", value, re.ASCII)
+        match = re.fullmatch(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(\d{1,18})", value.lower(), re.ASCII)
         if match is None:
             self.fail(f"{value!r} is not CAPTURE:N, such as 0198c3f0-2b1c-7000-8000-000000000001:120", param, ctx)
         return UUID(match.group(1)), int(match.group(2))
@@ -84,7 +85,15 @@ def _exact(levels: Levels) -> list[list[str]]:
 
 def print_book(view: BookView) -> None:
     """Print both sides of YES beside each other, in cents and contracts, best first."""
-    table = Table(title=f"{view.market_ticker}  capture {view.capture}  frame {view.frame_no}")
+    received = datetime.fromtimestamp(view.received_ns // 10**9, UTC)
+    click.echo(f"{view.market_ticker} at {received:%Y-%m-%d %H:%M:%S}.{view.received_ns // 10**6 % 1000:03} UTC")
+    click.echo(f"frame {view.frame_no} of capture {view.capture}")
+    if not view.is_valid:
+        click.echo(f"not valid: {view.cause}")
+    if not view.yes_bids and not view.no_bids:
+        click.echo("the book is empty")
+        return
+    table = Table()
     for name in ("bid size", "bid ¢", "ask ¢", "ask size"):
         table.add_column(name, justify="right")
     for number in range(max(len(view.yes_bids), len(view.no_bids))):
@@ -94,8 +103,6 @@ def print_book(view: BookView) -> None:
         right = [f"{hundredths(value)}" for level in ask for value in level] or ["", ""]
         table.add_row(*left, *right)
     Console().print(table)
-    if not view.is_valid:
-        click.echo(f"not valid: {view.cause}")
 
 
 @click.command()
@@ -110,6 +117,8 @@ def audit(context: click.Context, market: str | None, environment: str | None) -
     """
     with open_store(context, environment) as database, progress_bar("auditing") as progress:
         report = auditing.audit(database, market, progress)
+    if market is not None and not report.markets:
+        raise CommandError(f"no book of {market} is stored")
     print_report(report)
     if not report.is_clean:
         raise CommandError(f"{report.findings_count:,} differences")

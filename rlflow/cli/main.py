@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping
 
@@ -11,12 +12,13 @@ import dotenv
 import structlog
 
 from rlflow import __version__
+from rlflow.cli.database import db
 from rlflow.cli.exchange import exchange
 from rlflow.cli.history import audit, book
 from rlflow.cli.recordings import import_
 from rlflow.cli.serve import serve
 from rlflow.config import Settings
-from rlflow.errors import CommandError, KeyRefusedError, RlflowError, SettingsError, StoreError
+from rlflow.errors import CommandError, DatabaseAwayError, KeyRefusedError, RlflowError, SettingsError, StoreError
 
 
 def settings_help() -> str:
@@ -49,7 +51,7 @@ def commands(context: click.Context, log_format: str) -> None:
         context.invoke(serve)
 
 
-for command in (serve, import_, book, audit, exchange):
+for command in (serve, import_, book, audit, db, exchange):
     commands.add_command(command)
 
 
@@ -79,12 +81,15 @@ def environ() -> Mapping[str, str]:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    # As Ctrl-C: what is held, an embedded server for one, is let go. The service listens for both signals by itself.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = commands.main(prog_name="rlflow", standalone_mode=False, obj=environ)
     except click.ClickException as error:
         error.show()
         code = 2
     except click.Abort:
+        click.echo("error: interrupted", err=True)
         code = 1
     except BrokenPipeError:
         # Whoever read our output has seen enough; closing it now keeps the interpreter from complaining at exit.
@@ -97,7 +102,8 @@ def main() -> None:
 
 def report(error: RlflowError) -> int:
     """Print an error for people and return its exit code."""
-    for line in str(error).splitlines():
+    what = "the database does not answer: " if isinstance(error, DatabaseAwayError) else ""
+    for line in f"{what}{error}".splitlines():
         click.echo(f"error: {line}", err=True)
     if isinstance(error, CommandError):
         return error.code

@@ -109,6 +109,15 @@ def locate(data_dir: Path, system_directory: Path = SYSTEM_DIRECTORY) -> Home:
     return _home_of_root(inside, system_directory / f"rlflow-{_digest(data_dir)}")
 
 
+def holds_data(data_dir: Path, system_directory: Path = SYSTEM_DIRECTORY) -> bool:
+    """Whether a data directory has a database already; makes nothing. OSError if that cannot be seen."""
+    data_dir = data_dir.resolve()
+    places = [data_dir / "postgres"]
+    if os.geteuid() == 0:
+        places.append(system_directory / f"rlflow-{_digest(data_dir)}")
+    return any(_find_data(place) is not None for place in places)
+
+
 def _find_data(directory: Path) -> Path | None:
     found = list(directory.glob("data-????????"))
     if len(found) > 1:

@@ -22,7 +22,7 @@ from rlflow.session.session import Session
 # Rows of one transaction: large enough that the commit is a small part of it, small enough to stay in memory.
 ROWS_PER_COMMIT = 10_000
 
-SPARSE = "its `seq` skips numbers all the time: the recorder left other markets out, so import it with sparse_seq"
+SPARSE = "its `seq` skips numbers all the time: the recorder left other markets out, so import it with --sparse-seq"
 GROWN = "it was imported whole when it ended earlier; what has been added to it since cannot be"
 
 

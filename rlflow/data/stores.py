@@ -3,20 +3,21 @@
 Everything blocks; call it in a thread.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import attrs
-import psycopg
 from psycopg import sql
 
 from rlflow.config import ENVIRONMENTS, Settings
+from rlflow.data import postgres
 from rlflow.data.database import Database
 from rlflow.data.embedded import EmbeddedPostgres
-from rlflow.errors import CommandError, DatabaseAwayError
+from rlflow.data.embedded_files import holds_data
+from rlflow.data.embedded_programs import find_programs
+from rlflow.errors import CommandError, Problem, SettingsError
 
 ALL_ENVIRONMENTS = (*ENVIRONMENTS, "recordings")
 
@@ -45,13 +46,30 @@ class Stores:
             return self.settings.database_url
         return self._embedded().url(f"rlflow_{environment}")
 
-    def existing(self) -> list[str]:
-        """Return the environments that have a store already."""
+    def program(self, name: str) -> Path:
+        """Return the path of one of PostgreSQL's programs (`psql`, `pg_dump`), to be run before `close`."""
         if self.settings.database_url is not None:
-            return _environments(self.settings.database_url, {self.settings.schema_for(e) for e in ALL_ENVIRONMENTS})
-        with _connection(self._embedded().url("postgres")) as connection:
-            found = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
-        return [environment for environment in ALL_ENVIRONMENTS if f"rlflow_{environment}" in found]
+            return find_programs() / name
+        return self._embedded().program(name)
+
+    def existing(self) -> list[str]:
+        """Return the environments that something is stored of. Starts no server that has nothing to say."""
+        if self.settings.database_url is not None:
+            schemas = {self.settings.schema_for(environment) for environment in ALL_ENVIRONMENTS}
+            return _recorded(self.settings.database_url, schemas)
+        try:
+            if not holds_data(self.settings.data_dir):
+                return []
+        except OSError as error:
+            raise self._unusable(error) from error
+        with postgres.connect(self._embedded().url("postgres")) as connection, postgres.translated():
+            databases = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+        return [
+            environment
+            for name in ALL_ENVIRONMENTS
+            if f"rlflow_{name}" in databases
+            for environment in _recorded(self.address(name), [self.settings.schema_for(name)])
+        ]
 
     def choose(self, environment: str | None) -> str:
         """Return the environment to read: the one asked for, else the only one there is.
@@ -79,12 +97,18 @@ class Stores:
 
     def _embedded(self) -> EmbeddedPostgres:
         if self._server is None:
-            directory: Path = self.settings.data_dir
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._server = EmbeddedPostgres.start(directory)
+            try:
+                self.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise self._unusable(error) from error
+            self._server = EmbeddedPostgres.start(self.settings.data_dir)
         else:
             self._server.ensure_running()
         return self._server
+
+    def _unusable(self, error: OSError) -> SettingsError:
+        problem = f"{self.settings.data_dir} cannot be used ({error.strerror}); name another directory"
+        return SettingsError([Problem("RL_DATA_DIR", problem)])
 
     def __enter__(self) -> Self:
         return self
@@ -95,24 +119,22 @@ class Stores:
         self.close()
 
 
-def _environments(url: str, schemas: set[str]) -> list[str]:
-    """Return what the stores in these schemas say that they are of."""
-    with _connection(url) as connection:
-        query = "SELECT schemaname FROM pg_catalog.pg_tables WHERE tablename = 'rl_meta' AND schemaname = ANY(%s)"
-        found = [schema for (schema,) in connection.execute(query, [sorted(schemas)]).fetchall()]
+def _recorded(url: str, schemas: Iterable[str]) -> list[str]:
+    """Return what the stores in these schemas say that they are of, those without any capture left out."""
+    with postgres.connect(url) as connection, postgres.translated():
+        # By their columns too: an `rl_meta` may be anybody's.
+        stores = connection.execute(
+            """SELECT table_schema FROM information_schema.columns
+               WHERE table_schema = ANY(%s) AND (table_name, column_name) IN
+                     (('rl_meta', 'environment'), ('rl_captures', 'committed_frame'))
+               GROUP BY table_schema HAVING count(*) = 2 ORDER BY table_schema""",
+            [sorted(schemas)],
+        ).fetchall()
+        query = sql.SQL("SELECT environment FROM {} WHERE EXISTS (SELECT FROM {})")
         return [
             environment
-            for schema in found
+            for (schema,) in stores
             for (environment,) in connection.execute(
-                sql.SQL("SELECT environment FROM {}").format(sql.Identifier(schema, "rl_meta"))
+                query.format(sql.Identifier(schema, "rl_meta"), sql.Identifier(schema, "rl_captures"))
             )
         ]
-
-
-@contextmanager
-def _connection(url: str) -> Iterator[psycopg.Connection]:
-    try:
-        with psycopg.connect(url, connect_timeout=10) as connection:
-            yield connection
-    except psycopg.OperationalError as error:
-        raise DatabaseAwayError(f"the database does not answer: {error}") from error

@@ -69,11 +69,17 @@ class Address:
         return f"{'https' if self.is_secure else 'http'}://{self.host}:{self.port}{REST_PATH}"
 
 
-def describe_environment(address: Address, *, key_id: str, private_key_path: Path, tickers: tuple[str, ...]) -> str:
-    """Return the lines of a shell or an .env file that point a collector at the venue."""
+def describe_environment(
+    address: Address, *, key_id: str, private_key_path: Path, tickers: tuple[str, ...], is_replay: bool = False
+) -> str:
+    """Return the lines of a shell or an .env file that point a collector at the venue.
+
+    What is replayed goes into a store of its own, and its old times alarm nobody.
+    """
     variables = {
         "KALSHI_API_KEY_ID": key_id,
         "KALSHI_PRIVATE_KEY_PATH": str(private_key_path.absolute()),
+        **({"KALSHI_ENV": "replay"} if is_replay else {}),
         "KALSHI_WS_URL": address.url,
         "KALSHI_API_URL": address.api_url,
         "RL_MARKET_TICKER": ",".join(tickers),

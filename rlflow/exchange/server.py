@@ -73,8 +73,8 @@ async def serve(
     audience = Audience()
     source = _source(config, audience, now_ns)
     door = Door(config, source.limits, source.markets, audience, now_ns)
+    listeners = await _open_listeners(config)
     async with trio.open_nursery() as nursery:
-        listeners = await _open_listeners(config)
         port = _port(listeners[0])
         await nursery.start(trio.serve_listeners, door.serve, listeners, name="exchange door")
         nursery.start_soon(source.run, name="exchange markets")

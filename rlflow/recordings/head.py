@@ -93,7 +93,8 @@ def read_head(path: Path) -> Head:
     first = next(lines, Line(1, b""))
     form = detect(first.text)
     if form is None:
-        raise RecordingError(path, first.number, "not a recording: the line is of no known form")
+        reason = "not a recording: the line is of no known form" if first.text else "not a recording: it is empty"
+        raise RecordingError(path, first.number, reason)
     head, reader = Head(form), new_reader(form)
     try:
         for line in chain([first], lines):

@@ -21,7 +21,7 @@ from rlflow.data.self_check import SelfCheck
 from rlflow.data.stores import Stores
 from rlflow.data.tls import verifying_context
 from rlflow.data.write_queue import WriteQueue
-from rlflow.errors import JournalFullError, RlflowError
+from rlflow.errors import JournalFullError, meant_for_people
 from rlflow.kalshi.commander import Commander
 from rlflow.session.records import Batch, Closed, Opened, local_batch
 from rlflow.session.rows import Rows
@@ -71,7 +71,7 @@ async def run_service(settings: Settings) -> int:
             with at_once:
                 await _run_tasks(parts, listener, at_once, deadline)
         except BaseExceptionGroup as group:
-            raise _plain(group) from None
+            raise meant_for_people(group) from None
         finally:
             listener.close()
             parts.journal.close()
@@ -212,11 +212,3 @@ def _describe(parts: _Parts, feed: OrderbookClient) -> Service:
         loop=parts.loop,
         started_ns=started_ns,
     )
-
-
-def _plain(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error meant for people if there is exactly one leaf and it is one, else the group."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error if isinstance(error, RlflowError) else group

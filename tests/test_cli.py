@@ -1,0 +1,170 @@
+"""The command line, run in this process: what it says and with which exit code, whatever people type."""
+
+import json
+import random
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import attrs
+import psycopg
+import pytest
+
+from rlflow.cli.exchange import spread
+from rlflow.cli.main import main
+from tests.recordings import make
+
+MARKET = make.MARKETS[0]
+
+
+@attrs.frozen
+class Ended:
+    code: object
+    out: str
+    err: str
+
+
+Run: TypeAlias = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """A function that runs one command in an empty directory, with the given settings only."""
+    for name in ("DATABASE_URL", "RL_DB_SCHEMA", "RL_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RL_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    # What main() does to the whole process stays out of the other tests.
+    monkeypatch.setattr("signal.signal", lambda _number, _handler: None)
+    monkeypatch.setattr("rlflow.cli.main.configure_logging", lambda _log_format: None)
+
+    def run_command(*arguments: object, **environ: str) -> Ended:
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["rlflow", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capfd.readouterr()
+        assert "Traceback" not in said.err
+        return Ended(ended.value.code or 0, said.out, said.err)
+
+    return run_command
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    return make.write(tmp_path / "scene.jsonl", make.wrapped(make.Scene(random.Random(1)).play(50)))
+
+
+def test_a_recording_goes_in_once_and_comes_out_again(run: Run, recording: Path, database_url: str) -> None:
+    first = run("import", recording, DATABASE_URL=database_url)
+    assert (first.code, first.err) == (0, "")
+    assert ", 0 new" not in first.out
+    assert ", 0 new, 0 rows added" in run("import", recording).out
+    assert "clean" in run("audit").out
+    shown = run("book", MARKET)
+    assert (shown.code, shown.out.splitlines()[0].split()[0]) == (0, MARKET)
+    exact = json.loads(run("book", MARKET, "--json").out)
+    assert exact["valid"]
+    there = run("book", MARKET, "--json", "--frame", f"{exact['capture_id'].upper()}:{exact['frame_no']}")
+    assert json.loads(there.out) == exact
+
+
+def test_what_is_not_stored_is_no_success(run: Run, recording: Path, database_url: str) -> None:
+    assert run("audit", DATABASE_URL=database_url).err == "error: nothing is stored yet\n"
+    (recording.parent / "empty").touch()
+    refused = run("import", recording.parent / "empty")
+    assert (refused.code, "it is empty" in refused.err) == (1, True)
+    assert run("audit").err == "error: nothing is stored yet\n"
+    run("import", recording)
+    for command in (("book", "NOPE"), ("audit", "NOPE"), ("book", MARKET, "--at", "2001-01-01")):
+        ended = run(*command)
+        assert (ended.code, ended.out) == (1, "")
+        assert command[1] in ended.err
+    assert run("audit", "--env", "prod").err == "error: nothing is stored for prod; stored: recordings\n"
+
+
+@pytest.mark.parametrize(
+    "frame", ["x", "0198c3f0-2b1c-7000-8000-00000000000-:1", "-" * 36 + ":1", "0198c3f0-2b1c-7000-8000-000000000001:-1"]
+)
+def test_a_frame_that_is_none_is_an_error_of_input(run: Run, frame: str) -> None:
+    ended = run("book", MARKET, f"--frame={frame}")
+    assert (ended.code, "CAPTURE:N" in ended.err) == (2, True)
+
+
+def test_tables_of_other_people_are_told_from_ours(run: Run, recording: Path, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE SCHEMA rlflow_recordings")
+        connection.execute("CREATE TABLE rlflow_recordings.rl_meta (version INTEGER)")
+    assert run("audit", DATABASE_URL=database_url).err == "error: nothing is stored yet\n"
+    ended = run("import", recording)
+    assert (ended.code, "RL_DB_SCHEMA" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("command", [("audit",), ("book", "A"), ("db", "url")])
+def test_looking_at_nothing_makes_nothing(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    assert run(*command).code == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_data_directory_that_cannot_be_is_named(run: Run, tmp_path: Path, recording: Path) -> None:
+    (tmp_path / "file").touch()
+    for command in (("import", recording), ("db", "psql", "--env", "sim")):
+        ended = run(*command, RL_DATA_DIR=str(tmp_path / "file" / "data"))
+        assert ended.code == 2
+        assert "error: RL_DATA_DIR: " in ended.err
+
+
+def test_a_database_that_does_not_answer_is_one_line_without_its_password(run: Run, recording: Path) -> None:
+    for command in (("audit",), ("import", recording), ("db", "dump")):
+        ended = run(*command, DATABASE_URL="postgresql://u:hunter2@127.0.0.1:1/x")
+        assert ended.code == 1
+        assert ended.err.startswith("error: the database does not answer: ")
+        assert ended.err.count("\n") == 1
+        assert "hunter2" not in ended.err
+
+
+def test_db_passes_on_to_postgresqls_own_programs(run: Run, recording: Path, database_url: str) -> None:
+    run("import", recording, DATABASE_URL=database_url)
+    assert run("db", "url").out == f"{database_url}\n"
+    # The store's tables are found by their names alone.
+    counted = run("db", "psql", "-At", "-c", "SELECT count(*) > 20 FROM rl_orderbook_deltas")
+    assert (counted.code, counted.out) == (0, "t\n"), counted.err
+    assert run("db", "psql", "-c", "nonsense").code == 1
+    dumped = run("db", "dump", "--schema-only")
+    assert "CREATE TABLE rlflow_recordings.rl_meta" in dumped.out
+    assert "COPY" not in dumped.out
+
+
+def test_options_of_several_values_are_repeated_before_each() -> None:
+    typed = ["--market", "A", "B", "--seed", "1", "--replay=x", "y", "--sparse-seq"]
+    assert spread(typed, ["--market", "--replay"]) == [
+        *("--market", "A", "--market", "B", "--seed", "1", "--replay=x", "--replay", "y", "--sparse-seq")
+    ]
+    assert spread(["--market", "--seed", "1", "2"], ["--market"]) == ["--market", "--seed", "1", "2"]
+
+
+def test_an_exchange_that_cannot_be_says_why(run: Run, tmp_path: Path, recording: Path) -> None:
+    (tmp_path / "exchange_key.pem").write_text("no key")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for word, arguments in {
+            "give one of them": ("--market", "A", "--replay", recording, recording),
+            "--port": ("--port", taken.getsockname()[1]),
+            "--market": ("--market", "A", "B C"),
+            "--key-dir": ("--key-dir", tmp_path),
+            "unexpected": ("--seed", "1", "2"),
+        }.items():
+            ended = run("exchange", *arguments)
+            assert ended.code == 2
+            assert word in ended.err
+
+
+def test_ctrl_c_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_stores: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rlflow.data.stores.Stores.existing", interrupt)
+    ended = run("audit")
+    assert (ended.code, ended.err.strip()) == (1, "error: interrupted")
