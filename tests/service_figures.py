@@ -8,7 +8,7 @@ from rlflow.data.journal import JournalStatistics
 from rlflow.data.orderbook_client import FeedStatus
 from rlflow.data.orderbook_state import BooksStatistics
 from rlflow.data.self_check import SelfCheckStatistics
-from rlflow.data.write_queue import WriterStatistics
+from rlflow.data.writer_protocols import WriterStatistics
 from rlflow.metrics import Histogram
 from rlflow.session.rows import Counts
 

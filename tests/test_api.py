@@ -16,7 +16,7 @@ from rlflow.config import Settings
 from rlflow.data.capture_log import CaptureLogStatistics
 from rlflow.data.orderbook_client import FeedStatus
 from rlflow.data.orderbook_state import BooksStatistics
-from rlflow.data.write_queue import WriterStatistics
+from rlflow.data.writer_protocols import WriterStatistics
 from rlflow.errors import FeedLostError
 from rlflow.orderbook import BookView
 from tests.service_figures import CAPTURE, FIGURES, NOW_NS, SECOND

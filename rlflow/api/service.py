@@ -13,7 +13,7 @@ from rlflow.data.journal import JournalStatistics
 from rlflow.data.orderbook_client import FeedStatus
 from rlflow.data.orderbook_state import BooksStatistics
 from rlflow.data.self_check import SelfCheckStatistics
-from rlflow.data.write_queue import WriterStatistics
+from rlflow.data.writer_protocols import WriterStatistics
 from rlflow.orderbook import BookView
 from rlflow.session.rows import Counts
 from rlflow.units import Nanos

@@ -5,51 +5,22 @@ are skipped, and it makes the same rows as the live side would have made.
 """
 
 import time
-from collections.abc import Iterator
-from typing import Protocol
 from uuid import UUID
 
 import attrs
 import structlog
 
 from rlflow.data.tally import Tally
+from rlflow.data.writer_protocols import Journal, Store
 from rlflow.errors import CorruptJournalError
 from rlflow.session.records import Batch, Kind, Opened, local_batch
-from rlflow.session.rows import ResumePoint, Rows
+from rlflow.session.rows import Rows
 from rlflow.session.session import Session
 
 # Rows of one transaction: large enough that the commit is a small part of it, small enough to stay in memory.
 ROWS_PER_COMMIT = 5_000
 
 _log = structlog.get_logger(__name__)
-
-
-class Store(Protocol):
-    """What catching up needs of the database."""
-
-    def committed(self, capture: UUID) -> int | None:
-        """Return the last frame that the database has of a capture, None if it does not know it."""
-        ...
-
-    def is_closed(self, capture: UUID) -> bool:
-        """Return whether the database has the capture's closing record."""
-        ...
-
-    def resume_point(self, capture: UUID) -> ResumePoint | None:
-        """Return all that is needed to go on behind the last committed frame."""
-        ...
-
-    def commit(self, rows: list[Rows]) -> None:
-        """Write rows in one transaction."""
-        ...
-
-
-class Journal(Protocol):
-    """What catching up needs of the journal."""
-
-    def read(self, start: int, stop: int) -> Iterator[Batch]:
-        """Yield the batches between two offsets."""
-        ...
 
 
 @attrs.define

@@ -3,6 +3,7 @@
 Everything blocks; call it in a thread.
 """
 
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ from rlflow.data.database import Database
 from rlflow.data.embedded import EmbeddedPostgres
 from rlflow.data.embedded_files import holds_data
 from rlflow.data.embedded_programs import find_programs
-from rlflow.errors import CommandError, Problem, SettingsError
+from rlflow.errors import CommandError, DatabaseAwayError, Problem, SettingsError
 
 ALL_ENVIRONMENTS = (*ENVIRONMENTS, "recordings")
 
@@ -28,6 +29,9 @@ class Stores:
 
     settings: Settings
     _server: EmbeddedPostgres | None = None
+    _is_closed: bool = attrs.field(default=False, init=False)
+    # A check that was given up at a stop may still be in its thread, and must not start the server anew.
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
 
     def connect(self, environment: str) -> Database:
         """Connect to the store of an environment, making it where needed.
@@ -91,11 +95,19 @@ class Stores:
 
     def close(self) -> None:
         """Let the embedded server go; whoever is the last to do so stops it."""
-        if self._server is not None:
-            self._server.release()
-            self._server = None
+        with self._lock:
+            self._is_closed = True
+            if self._server is not None:
+                self._server.release()
+                self._server = None
 
     def _embedded(self) -> EmbeddedPostgres:
+        with self._lock:
+            return self._start_or_join()
+
+    def _start_or_join(self) -> EmbeddedPostgres:
+        if self._is_closed:
+            raise DatabaseAwayError("the embedded database was let go")
         if self._server is None:
             try:
                 self.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -8,17 +8,15 @@ journal.
 
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 from uuid import UUID
 
-import attrs
 import structlog
 import trio
 
 from rlflow.data.catch_up import CatchUp
-from rlflow.data.catch_up import Journal as ReadableJournal
-from rlflow.data.catch_up import Store as ReadableStore
 from rlflow.data.tally import Tally
+from rlflow.data.writer_protocols import Journal, Store, WriterStatistics
 from rlflow.errors import DatabaseAwayError
 from rlflow.session.rows import Counts, Rows
 
@@ -33,69 +31,6 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 _log = structlog.get_logger(__name__)
-
-
-class Store(ReadableStore, Protocol):
-    """What the writer needs of the database. Blocking; used from one thread at a time."""
-
-    @property
-    def store_id(self) -> str:
-        """Which store this is, for as long as it exists."""
-        ...
-
-    def close(self) -> None:
-        """Give the connection back."""
-        ...
-
-
-class Journal(ReadableJournal, Protocol):
-    """What the writer needs of the journal."""
-
-    @property
-    def oldest(self) -> int:
-        """The first offset that can still be read."""
-        ...
-
-    @property
-    def end(self) -> int:
-        """The offset up to which everything can be read."""
-        ...
-
-    def bind(self, store_id: str) -> None:
-        """Tie the journal to a store, or refuse it."""
-        ...
-
-    def retire(self, upto: int) -> object:
-        """Let go of what lies before an offset."""
-        ...
-
-
-@attrs.frozen
-class WriterStatistics:
-    """Where the writer stands."""
-
-    is_connected: bool
-    since_ns: int
-    """Wall clock since when it is connected, or away."""
-    last_error: str | None
-    is_catching_up: bool
-    backlog_bytes: int
-    """Journal bytes that are not in the database."""
-    held_frames: int
-    """Frames in the writer's hand: taken from the channel, not known to be in the database."""
-    stalled_s: float
-    """For how long it has had work and a connection, but made no progress; the flush interval not counted."""
-    messages_enqueued: int
-    """Frames whose rows reached the writer's channel."""
-    rows_written: int
-    commits: int
-    last_commit_ns: int | None
-    commit_s: float
-    """How long the last commit took."""
-    caught_up_frames: int
-    """Frames written from the journal."""
-    channel_used: int
-    channel_size: float
 
 
 class WriteQueue:

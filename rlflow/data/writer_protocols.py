@@ -1,0 +1,93 @@
+"""What the writer needs of the database and of the journal, and what it shows of itself."""
+
+from collections.abc import Iterator
+from typing import Protocol
+from uuid import UUID
+
+import attrs
+
+from rlflow.session.records import Batch
+from rlflow.session.rows import ResumePoint, Rows
+
+
+class Store(Protocol):
+    """The database, blocking; used from one thread at a time."""
+
+    def committed(self, capture: UUID) -> int | None:
+        """Return the last frame that the database has of a capture, None if it does not know it."""
+        ...
+
+    def is_closed(self, capture: UUID) -> bool:
+        """Return whether the database has the capture's closing record."""
+        ...
+
+    def resume_point(self, capture: UUID) -> ResumePoint | None:
+        """Return all that is needed to go on behind the last committed frame."""
+        ...
+
+    def commit(self, rows: list[Rows]) -> None:
+        """Write rows in one transaction."""
+        ...
+
+    @property
+    def store_id(self) -> str:
+        """Which store this is, for as long as it exists."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+        ...
+
+
+class Journal(Protocol):
+    """The journal, readable from the writer's thread while the loop appends."""
+
+    def read(self, start: int, stop: int) -> Iterator[Batch]:
+        """Yield the batches between two offsets."""
+        ...
+
+    @property
+    def oldest(self) -> int:
+        """The first offset that can still be read."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """The offset up to which everything can be read."""
+        ...
+
+    def bind(self, store_id: str) -> None:
+        """Tie the journal to a store, or refuse it."""
+        ...
+
+    def retire(self, upto: int) -> object:
+        """Let go of what lies before an offset."""
+        ...
+
+
+@attrs.frozen
+class WriterStatistics:
+    """Where the writer stands."""
+
+    is_connected: bool
+    since_ns: int
+    """Wall clock since when it is connected, or away."""
+    last_error: str | None
+    is_catching_up: bool
+    backlog_bytes: int
+    """Journal bytes that are not in the database."""
+    held_frames: int
+    """Frames in the writer's hand: taken from the channel, not known to be in the database."""
+    stalled_s: float
+    """For how long it has had work and a connection, but made no progress; the flush interval not counted."""
+    messages_enqueued: int
+    """Frames whose rows reached the writer's channel."""
+    rows_written: int
+    commits: int
+    last_commit_ns: int | None
+    commit_s: float
+    """How long the last commit took."""
+    caught_up_frames: int
+    """Frames written from the journal."""
+    channel_used: int
+    channel_size: float
