@@ -38,7 +38,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.chdir(tmp_path)
     # What main() does to the whole process stays out of the other tests.
     monkeypatch.setattr("signal.signal", lambda _number, _handler: None)
-    monkeypatch.setattr("rlflow.cli.main.configure_logging", lambda _log_format: None)
+    monkeypatch.setattr(sys.modules["rlflow.cli.main"], "configure_logging", lambda _log_format: None)
 
     def run_command(*arguments: object, **environ: str) -> Ended:
         for name, value in environ.items():

@@ -1,6 +1,7 @@
 """The whole service as a process: what a user starts, asks, stops and kills."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from tests.running import Running, clean_environ, exchange, service, wait_for
+from rlflow.data.embedded_files import locate
+from tests.running import Running, clean_environ, exchange, process, service, wait_for
 
 
 def facts(url: str, query: str) -> list[tuple[Any, ...]]:
@@ -79,6 +81,31 @@ def test_without_any_setting_it_records_the_simulation_and_stops_cleanly(tmp_pat
 def test_ctrl_c_stops_it_as_well(tmp_path: Path, database_url: str) -> None:
     with service(tmp_path, DATABASE_URL=database_url) as running:
         assert running.stop(signal.SIGINT) == 0
+
+
+def test_an_impatient_user_leaves_no_server_behind(tmp_path: Path) -> None:
+    """Signals come until the end, also when only the embedded server is still to be let go."""
+    with service(tmp_path) as running:
+        wait_for("healthy", lambda: running.ask("/rl/health")["status"] == "healthy" or None)
+        home = locate(tmp_path / "data")
+        try:
+            assert (home.data / "postmaster.pid").exists()
+            while running.popen.poll() is None:
+                running.popen.send_signal(signal.SIGTERM)
+                time.sleep(0.005)
+            assert running.popen.returncode in {0, 1}
+            assert not (home.data / "postmaster.pid").exists()
+        finally:
+            shutil.rmtree(home.directory)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_exchange_takes_its_keys_away_when_it_is_stopped(tmp_path: Path, number: int) -> None:
+    with process(tmp_path, "exchange", TMPDIR=str(tmp_path)) as started:
+        started.wait_said("(# the exchange is running)")
+        assert list(tmp_path.glob("rlflow-exchange-*/*.pem"))
+        assert started.stop(number) == 0
+    assert not list(tmp_path.glob("rlflow-exchange-*"))
 
 
 def test_kill_9_under_load_loses_nothing_and_stores_nothing_twice(tmp_path: Path, database_url: str) -> None:

@@ -97,6 +97,9 @@ def main() -> None:
         code = 1
     except RlflowError as error:
         code = report(error)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Nothing is left to interrupt; while the interpreter ends, a signal would only change the exit code.
+        signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
 
 

@@ -63,22 +63,33 @@ async def run_service(settings: Settings) -> int:
         KeyRefusedError: the venue has never accepted the key.
         StoreError: the database or the journal is not ours to write to.
     """
+    stop, at_once = trio.Event(), trio.CancelScope()
     with DirectoryLock.acquire(settings.data_dir), Deadline() as deadline:
-        listener = bind(settings)
-        parts = _build(settings)
-        at_once = trio.CancelScope()
         try:
-            with at_once:
-                await _run_tasks(parts, listener, at_once, deadline)
+            # Listened for from before the first file is opened until the last is closed.
+            async with trio.open_nursery() as outermost:
+                watch = partial(watch_signals, stop, at_once, deadline, settings.stop_deadline_s)
+                await outermost.start(watch, name="signals")
+                await _run_parts(settings, stop, at_once)
+                outermost.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise meant_for_people(group) from None
-        finally:
-            listener.close()
-            parts.journal.close()
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(parts.stores.close)
         _log.info("stopped", at_once=at_once.cancelled_caught)
         return 1 if at_once.cancelled_caught else 0
+
+
+async def _run_parts(settings: Settings, stop: trio.Event, at_once: trio.CancelScope) -> None:
+    """Make the parts, run them until `stop` is set or `at_once` cancelled, and close them."""
+    listener = bind(settings)
+    parts = _build(settings)
+    try:
+        with at_once:
+            await _run_tasks(parts, listener, stop)
+    finally:
+        listener.close()
+        parts.journal.close()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(parts.stores.close)
 
 
 def _build(settings: Settings) -> _Parts:
@@ -125,11 +136,10 @@ def close_leftovers(journal: Journal) -> None:
             _log.error("capture not closed", capture=str(capture), reason=str(error))
 
 
-async def _run_tasks(parts: _Parts, listener: socket.socket, at_once: trio.CancelScope, deadline: Deadline) -> None:
-    stop, pipeline_done, http_done = trio.Event(), trio.Event(), trio.Event()
+async def _run_tasks(parts: _Parts, listener: socket.socket, stop: trio.Event) -> None:
+    pipeline_done, http_done = trio.Event(), trio.Event()
     settings = parts.settings
     async with trio.open_nursery() as root:
-        await root.start(partial(watch_signals, stop, at_once, deadline, settings.stop_deadline_s), name="signals")
         root.start_soon(parts.loop.run, name="loop watch")
         venue = await open_venue(settings, root)
         feed = _make_feed(parts, venue)
@@ -144,7 +154,7 @@ async def _run_tasks(parts: _Parts, listener: socket.socket, at_once: trio.Cance
         await _run_pipeline(parts, feed, stop)
         pipeline_done.set()
         await http_done.wait()
-        # What is left never ends by itself: the watches, and the simulated exchange.
+        # What is left never ends by itself: the watch, and the simulated exchange.
         root.cancel_scope.cancel()
 
 

@@ -60,14 +60,14 @@ async def watch_signals(
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for number in signals:
-            if stop.is_set():
+            if not stop.is_set():
+                _log.info("stop asked for", signal=signal.Signals(number).name, deadline_s=deadline_s)
+                deadline.set(deadline_s)
+                stop.set()
+            elif not at_once.cancel_called:
                 _log.warning("stop at once", signal=signal.Signals(number).name)
                 deadline.set(min(AT_ONCE_S, deadline_s))
                 at_once.cancel()
-                return
-            _log.info("stop asked for", signal=signal.Signals(number).name, deadline_s=deadline_s)
-            deadline.set(deadline_s)
-            stop.set()
 
 
 def _end_process(within_s: float) -> None:
