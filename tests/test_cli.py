@@ -117,6 +117,26 @@ def test_a_data_directory_that_cannot_be_is_named(run: Run, tmp_path: Path, reco
         assert "error: RL_DATA_DIR: " in ended.err
 
 
+@pytest.mark.parametrize(("content", "words"), [(b"RL_PORT=x\n", "RL_PORT"), (b"A=\xff\n", ".env")])
+def test_an_env_file_is_read_or_refused(run: Run, tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    ended = run("audit")
+    assert ended.code == 2
+    assert ended.err.startswith(f"error: {words}: ")
+    assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("damage", ["journal", "raw/x", "exchange/exchange_key.pem"])
+def test_a_data_directory_with_foreign_files_is_named(run: Run, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "data" / damage.removesuffix("/x")
+    path.parent.mkdir(parents=True)
+    path.write_text("something else")
+    ended = run("serve", RL_PORT="0", DATABASE_URL="postgresql://127.0.0.1:1/x")
+    assert ended.code == 2
+    assert "error: RL_DATA_DIR: " in ended.err
+    assert str(path) in ended.err
+
+
 def test_a_database_that_does_not_answer_is_one_line_without_its_password(run: Run, recording: Path) -> None:
     for command in (("audit",), ("import", recording), ("db", "dump")):
         ended = run(*command, DATABASE_URL="postgresql://u:hunter2@127.0.0.1:1/x")

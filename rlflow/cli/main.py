@@ -18,7 +18,15 @@ from rlflow.cli.history import audit, book
 from rlflow.cli.recordings import import_
 from rlflow.cli.serve import serve
 from rlflow.config import Settings
-from rlflow.errors import CommandError, DatabaseAwayError, KeyRefusedError, RlflowError, SettingsError, StoreError
+from rlflow.errors import (
+    CommandError,
+    DatabaseAwayError,
+    KeyRefusedError,
+    Problem,
+    RlflowError,
+    SettingsError,
+    StoreError,
+)
 
 
 def settings_help() -> str:
@@ -75,8 +83,12 @@ def configure_logging(log_format: str) -> None:
 
 
 def environ() -> Mapping[str, str]:
-    """Return the environment over what a .env file says."""
-    return {**{name: value or "" for name, value in dotenv.dotenv_values(".env").items()}, **os.environ}
+    """Return the environment over what a .env file says; SettingsError if that cannot be read."""
+    try:
+        found = dotenv.dotenv_values(".env")
+    except (OSError, UnicodeError) as error:
+        raise SettingsError([Problem(".env", f"cannot be read: {error}")]) from error
+    return {**{name: value or "" for name, value in found.items()}, **os.environ}
 
 
 def main() -> None:

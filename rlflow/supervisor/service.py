@@ -2,6 +2,7 @@
 
 import socket
 import time
+from contextlib import closing
 from functools import partial
 
 import attrs
@@ -21,7 +22,7 @@ from rlflow.data.self_check import SelfCheck
 from rlflow.data.stores import Stores
 from rlflow.data.tls import verifying_context
 from rlflow.data.write_queue import WriteQueue
-from rlflow.errors import JournalFullError, meant_for_people
+from rlflow.errors import JournalFullError, Problem, SettingsError, meant_for_people
 from rlflow.kalshi.commander import Commander
 from rlflow.session.records import Batch, Closed, Opened, local_batch
 from rlflow.session.rows import Rows
@@ -80,16 +81,19 @@ async def run_service(settings: Settings) -> int:
 
 async def _run_parts(settings: Settings, stop: trio.Event, at_once: trio.CancelScope) -> None:
     """Make the parts, run them until `stop` is set or `at_once` cancelled, and close them."""
-    listener = bind(settings)
-    parts = _build(settings)
-    try:
-        with at_once:
-            await _run_tasks(parts, listener, stop)
-    finally:
-        listener.close()
-        parts.journal.close()
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(parts.stores.close)
+    with closing(bind(settings)) as listener:
+        try:
+            parts = _build(settings)
+        except OSError as error:
+            reason = f"{error.filename or settings.data_dir} cannot be used: {error.strerror}"
+            raise SettingsError([Problem("RL_DATA_DIR", reason)]) from error
+        try:
+            with at_once:
+                await _run_tasks(parts, listener, stop)
+        finally:
+            parts.journal.close()
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(parts.stores.close)
 
 
 def _build(settings: Settings) -> _Parts:

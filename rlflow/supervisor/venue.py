@@ -12,7 +12,7 @@ import trio
 from rlflow.config import Settings
 from rlflow.errors import Problem, SettingsError
 from rlflow.exchange.config import ExchangeConfig
-from rlflow.exchange.credentials import load_or_make_credentials
+from rlflow.exchange.credentials import KEY_FILE, load_or_make_credentials
 from rlflow.exchange.server import Exchange, serve
 from rlflow.kalshi.auth import Signer, load_private_key
 
@@ -51,7 +51,12 @@ async def open_venue(settings: Settings, root: trio.Nursery) -> Venue:
 
 async def _start_simulation(settings: Settings, root: trio.Nursery) -> Venue:
     """Start the simulated exchange on a free port; every run has an order flow of its own."""
-    credentials = await trio.to_thread.run_sync(load_or_make_credentials, settings.data_dir / "exchange")
+    directory = settings.data_dir / "exchange"
+    try:
+        credentials = await trio.to_thread.run_sync(load_or_make_credentials, directory)
+    except (OSError, ValueError) as error:
+        problem = f"{directory / KEY_FILE} cannot be used, remove it to get a new one: {error}"
+        raise SettingsError([Problem("RL_DATA_DIR", problem)]) from error
     config = ExchangeConfig(keys=credentials.public_keys, tickers=settings.tickers, seed=time.time_ns())
     running: Exchange = await root.start(serve, config, name="simulated exchange")
     _log.warning("simulated exchange", address=running.url, why="no KALSHI_ variable is set; nothing of this is real")
