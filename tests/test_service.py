@@ -13,7 +13,10 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from rlflow.data.capture_log import new_capture_id
 from rlflow.data.embedded_files import locate
+from rlflow.data.journal import Journal
+from rlflow.session.records import Batch, Kind, Opened, local_batch
 from tests.running import Running, clean_environ, exchange, process, service, wait_for
 
 
@@ -166,6 +169,26 @@ def test_a_stop_while_the_database_is_away_leaves_the_rest_to_the_journal(tmp_pa
         assert running.stop() == 0
     assert_every_frame_is_stored_once(database_url, "rlflow_sim")
     assert len(facts(database_url, "SELECT 1 FROM rlflow_sim.rl_captures")) == 2
+
+
+def write_backlog(directory: Path, batches: int) -> None:
+    """Leave a journal as of a long outage: frames that are no JSON make one row each, and are the slowest to store."""
+    journal = Journal.open(directory / "journal", max_bytes=2**30)
+    capture = new_capture_id(time.time_ns(), bytes(10))
+    journal.append(local_batch(Opened(url="ws://venue/", environment="sim"), capture, 0, time.time_ns()))
+    for number in range(batches):
+        frames = tuple(b"frame %d" % frame for frame in range(1000))
+        journal.append(Batch(Kind.FRAMES, capture, 1 + number * 1000, time.time_ns(), frames))
+    journal.close()
+
+
+def test_a_stop_leaves_a_long_backlog_to_the_next_start(tmp_path: Path, database_url: str) -> None:
+    write_backlog(tmp_path / "data", batches=400)
+    with service(tmp_path, DATABASE_URL=database_url, RL_STOP_DEADLINE="4") as running:
+        running.wait_status("catching up", lambda status: status["write_queue"]["is_catching_up"])
+        assert running.stop() == 0
+    stored = facts(database_url, "SELECT count(*) FROM rlflow_sim.rl_rejected_frames")[0][0]
+    assert stored < 400_000, "the backlog was too short for this test"
 
 
 def test_a_refused_key_ends_it_with_one_clear_line(tmp_path: Path, database_url: str) -> None:

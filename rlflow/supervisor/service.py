@@ -36,6 +36,9 @@ from rlflow.supervisor.venue import Venue, open_venue
 BATCHES = 4_096
 # One batch's rows each; as many as the books make while one slow commit lasts.
 ROWS = 4_096
+# Of the time for a stop, what the writer may use for what is left; the rest is for the step that it is in, for HTTP and
+# for an embedded database. What it does not write is in the journal.
+DRAIN_SHARE = 0.5
 
 _log = structlog.get_logger(__name__)
 
@@ -165,11 +168,18 @@ async def _run_tasks(parts: _Parts, listener: socket.socket, stop: trio.Event) -
 async def _run_pipeline(parts: _Parts, feed: OrderbookClient, stop: trio.Event) -> None:
     """Run feed, books and writer; each ends when the one before it has ended and its channel is empty."""
     send_rows, receive_rows = trio.open_memory_channel[Rows](ROWS)
-    books_done = trio.Event()
+    books_done, drain = trio.Event(), trio.CancelScope()
 
     async def run_books() -> None:
         await parts.books.run(parts.receive_batches, send_rows)
         books_done.set()
+        drain.deadline = trio.current_time() + parts.settings.stop_deadline_s * DRAIN_SHARE
+
+    async def run_writer() -> None:
+        with drain:
+            await parts.writer.run(receive_rows, books_done)
+        if drain.cancelled_caught:
+            _log.warning("left to the journal", bytes=parts.writer.statistics().backlog_bytes)
 
     async def run_feed() -> None:
         async with parts.send_batches:
@@ -180,7 +190,7 @@ async def _run_pipeline(parts: _Parts, feed: OrderbookClient, stop: trio.Event) 
         if parts.settings.sample_rate == 1:
             background.start_soon(parts.self_check.run, name="self check")
         async with trio.open_nursery() as pipeline:
-            pipeline.start_soon(parts.writer.run, receive_rows, books_done, name="writer")
+            pipeline.start_soon(run_writer, name="writer")
             pipeline.start_soon(run_books, name="books")
             pipeline.start_soon(run_feed, name="feed")
         background.cancel_scope.cancel()
