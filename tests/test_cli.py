@@ -72,6 +72,14 @@ def test_a_recording_goes_in_once_and_comes_out_again(run: Run, recording: Path,
     assert json.loads(there.out) == exact
 
 
+@pytest.mark.parametrize("command", [("import",), ("exchange", "--replay")])
+@pytest.mark.parametrize("path", ["absent", ".", "/dev/null"])
+def test_what_is_no_file_is_no_recording(run: Run, command: tuple[str, ...], path: str) -> None:
+    ended = run(*command, path)
+    assert ended.code == 2
+    assert path in ended.err
+
+
 def test_what_is_not_stored_is_no_success(run: Run, recording: Path, database_url: str) -> None:
     assert run("audit", DATABASE_URL=database_url).err == "error: nothing is stored yet\n"
     (recording.parent / "empty").touch()

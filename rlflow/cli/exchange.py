@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import trio
 
+from rlflow.cli.options import RECORDING_FILE
 from rlflow.errors import CommandError, meant_for_people
 from rlflow.exchange.config import DEFAULT_TICKERS, ExchangeConfig, describe_environment
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
@@ -75,7 +76,7 @@ _PEM_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--replay",
     "files",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=RECORDING_FILE,
     metavar="FILE...",
     help="Play recordings instead of simulating.",
 )

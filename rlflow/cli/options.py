@@ -1,9 +1,11 @@
 """What several commands share: settings, the store to read, times, and progress."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -53,6 +55,22 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+class RecordingFile(click.Path):
+    """A file that can be read more than once, as recordings are."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Return the path."""
+        path = super().convert(value, param, ctx)
+        if not os.path.isfile(path):
+            self.fail(f"{os.fsdecode(path)!r} is no regular file, and a recording is read more than once", param, ctx)
+        return path
+
+
 class Moment(click.ParamType[Nanos]):
     """A time: ISO 8601 (UTC if it names no zone), or a Unix time in s, ms or ns, told apart by its length."""
 
@@ -77,3 +95,4 @@ class Moment(click.ParamType[Nanos]):
 
 
 MOMENT = Moment()
+RECORDING_FILE = RecordingFile()

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from rlflow.cli.options import load_settings, progress_bar
+from rlflow.cli.options import RECORDING_FILE, load_settings, progress_bar
 from rlflow.data.importer import ImportedFile, import_files
 from rlflow.data.stores import Stores
 from rlflow.errors import CommandError
@@ -14,7 +14,7 @@ ENVIRONMENT = "recordings"
 
 
 @click.command("import")
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=RECORDING_FILE)
 @click.option("--sparse-seq", is_flag=True, help="seq was shared with markets not in the files: holes are no gaps.")
 @click.option("--use-yes-price", is_flag=True, help="The recording's NO levels come as YES prices.")
 @click.pass_context
