@@ -149,8 +149,8 @@ def _ensure_data(server: Server, *, durable: bool, deadline: float, lock: int) -
         aside = data.with_name(f"version-{version}")
         raise StoreError(
             f"{data} was made by PostgreSQL {version}, and this rlflow runs {MAJOR_VERSION}. To upgrade it, run "
-            f"`rlflow db dump > rlflow.sql` with the rlflow that made it, `mv {data} {aside}`, "
-            "and `rlflow db psql < rlflow.sql` with this one"
+            f"`rlflow db dump --env ENV > ENV.sql` for each store with the rlflow that made it, `mv {data} {aside}`, "
+            "and `rlflow db psql --env ENV < ENV.sql` with this one"
         )
 
 
