@@ -33,7 +33,7 @@ def play(tape: Tape, directory: Path, database_url: str, *, is_tls: bool) -> dic
     *_, last = connections = tape.connections
     files = [argument for path in tape.paths for argument in ("--replay", str(path))]
     options = [*files, "--speed", "max", *(["--sparse-seq"] if tape.is_sparse else [])]
-    environ = {"KALSHI_ENV": "replay", "DATABASE_URL": database_url}
+    environ = {"DATABASE_URL": database_url}
     if is_tls:
         certificate, authority = directory / "server.pem", directory / "authority.pem"
         certificate.write_bytes(loopback_authority().chain_pem)
@@ -41,8 +41,9 @@ def play(tape: Tape, directory: Path, database_url: str, *, is_tls: bool) -> dic
         options += ["--tls-cert", str(certificate)]
         environ["SSL_CERT_FILE"] = str(authority)
     with exchange(directory / "venue", *options) as settings:
+        assert settings["KALSHI_ENV"] == "replay"
         assert settings["KALSHI_WS_URL"].startswith("wss:" if is_tls else "ws:")
-        with service(directory, **settings, **environ) as running:
+        with service(directory, **(settings | environ)) as running:
             _wait_stored(running, sum(is_data(frame) for frames in connections for frame in frames))
             markets = {frame["msg"]["market_ticker"] for frame in last if is_data(frame)}
             live = {market: running.ask(f"/rl/orderbook/snapshot?market={market}") for market in markets}

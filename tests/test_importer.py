@@ -308,7 +308,7 @@ def test_a_recording_without_its_other_markets_is_not_taken_for_one_with_losses(
     path = make.write(tmp_path / "x", make.wrapped(kept))
     imported = import_one(database, path)
     assert imported.problem is not None
-    assert "sparse_seq" in imported.problem
+    assert "--sparse-seq" in imported.problem
     (imported,) = import_files(database, [path], sparse_seq=True)
     assert (imported.problem, imported.added) == (None, len(kept))
     assert contents(database)["gaps"] == []
