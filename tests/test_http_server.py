@@ -78,6 +78,17 @@ async def test_a_connection_left_alone_is_closed(sent: bytes, monkeypatch: pytes
         await stream.aclose()
 
 
+async def test_an_upgrade_where_there_is_no_websocket_is_refused() -> None:
+    async with serving() as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(
+            b"GET /rl/health HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        assert b" 400 " in await read_answer(stream)
+        await stream.aclose()
+
+
 async def test_clients_that_never_read_do_not_hold_up_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "USER_TIMEOUT_MS", 500)
     clients = []

@@ -5,7 +5,7 @@ from typing import Annotated
 import attrs
 import msgspec
 import trio
-from quart import Response, jsonify, request
+from quart import Response, has_request_context, jsonify, request, websocket
 from quart_schema import (
     Info,
     QuartSchema,
@@ -112,6 +112,8 @@ def _add_errors(app: QuartTrio) -> None:
 
 def _explain(error: HTTPException) -> str:
     """Return what is wrong with the request; the library's own texts speak of browsers and URLs typed by hand."""
+    if not has_request_context():
+        return f"there is no websocket at {websocket.path[:100]!r}"
     if error.description != type(error).description:
         return error.description or error.name
     if isinstance(error, MethodNotAllowed):
