@@ -5,13 +5,12 @@ import signal
 import ssl
 import tempfile
 from collections.abc import Collection, Sequence
-from functools import partial
 from pathlib import Path
 
 import click
 import trio
 
-from rlflow.cli.options import RECORDING_FILE
+from rlflow.cli.options import RECORDING_FILE, run_listening
 from rlflow.errors import CommandError, meant_for_people
 from rlflow.exchange.config import DEFAULT_TICKERS, ExchangeConfig, describe_environment
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
@@ -118,7 +117,7 @@ def exchange(  # noqa: PLR0917 - click passes every option by name
             replay=replay,
         )
         try:
-            trio.run(partial(_run, config, credentials))
+            run_listening(_run, config, credentials)
         except BaseExceptionGroup as group:
             raise meant_for_people(group) from None
 

@@ -2,12 +2,15 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import click
+import trio
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -15,6 +18,8 @@ from rlflow.config import Settings
 from rlflow.data.database import Database
 from rlflow.data.stores import ALL_ENVIRONMENTS, Stores
 from rlflow.units import Nanos
+
+T = TypeVar("T")
 
 env_option = click.option(
     "--env",
@@ -96,3 +101,13 @@ class Moment(click.ParamType[Nanos]):
 
 MOMENT = Moment()
 RECORDING_FILE = RecordingFile()
+
+
+def run_listening(function: Callable[..., Awaitable[T]], *args: object) -> T:
+    """Run a Trio program that listens for SIGINT and SIGTERM itself; both do nothing before and after it listens.
+
+    An interrupt that is raised wherever the interpreter happens to be would otherwise end Trio from within.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
+    return trio.run(function, *args)

@@ -2,9 +2,8 @@
 
 import click
 import structlog
-import trio
 
-from rlflow.cli.options import load_settings
+from rlflow.cli.options import load_settings, run_listening
 from rlflow.config import unknown_names
 from rlflow.supervisor import run_service
 
@@ -18,5 +17,5 @@ def serve(context: click.Context) -> None:
     settings = load_settings(context)
     for name in unknown_names(context.obj()):
         _log.warning("setting unknown", name=name)
-    code = trio.run(run_service, settings)
+    code = run_listening(run_service, settings)
     context.exit(code)
