@@ -65,8 +65,6 @@ class _Answer(Exception):  # noqa: N818 - it carries an answer, it does not name
 def create_app(service: Service) -> QuartTrio:
     """Return the application; it owns no task and starts none."""
     app = QuartTrio("rlflow")
-    # The order in which an answer is written is the order in which it is best read.
-    app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["BODY_TIMEOUT"] = BODY_LIMIT_S
     QuartSchema(
@@ -78,6 +76,8 @@ def create_app(service: Service) -> QuartTrio:
         scalar_ui_path=None,
         convert_casing=False,
     )
+    # The order in which an answer is written is the order in which it is best read.
+    app.json.sort_keys = False  # type: ignore[attr-defined]
     _add_errors(app)
     _add_health(app, service)
     _add_books(app, service)
