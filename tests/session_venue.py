@@ -81,6 +81,8 @@ class Venue:
     books: dict[str, Book] = attrs.Factory(dict)
     clocks: dict[str, int] = attrs.Factory(dict)
     sent: list[Item] = attrs.Factory(list)
+    restarted_at: int = 0
+    """How much had been sent when the subscription last restarted."""
     held: list[str] = attrs.Factory(list)
     """Markets of the order book subscription."""
     sid: int = 1
@@ -282,12 +284,17 @@ class Venue:
         self.sent[-2:] = self.sent[:-3:-1]
 
     def do_resend(self) -> None:
-        """Older data frames again."""
-        older = [item for item in self.sent[-8:] if isinstance(item.content, bytes) and b"_delta" in item.content[:30]]
+        """Older data frames again; none from before a restart, whose number might fit the new count by chance.
+
+        Without the venue's clock nobody could tell such a frame from a new one.
+        """
+        recent = self.sent[max(len(self.sent) - 8, self.restarted_at) :]
+        older = [item for item in recent if isinstance(item.content, bytes) and b"_delta" in item.content[:30]]
         for item in older[self.b % 8 :] if self.c % 2 else older[:1]:
             self.put(item.content, item.truth)
 
     def do_restart(self) -> None:
+        self.restarted_at = len(self.sent)
         self.seqs[self.sid] = self.a // 4
         if self.c % 3 == 0:
             self.subscribed("orderbook_delta", self.sid)
