@@ -4,6 +4,7 @@ from uuid import UUID
 
 from rlflow.api.service import Figures
 from rlflow.data.capture_log import CaptureLogStatistics
+from rlflow.data.gap_log import GapEvent, GapStatistics
 from rlflow.data.journal import JournalStatistics
 from rlflow.data.orderbook_client import FeedStatus
 from rlflow.data.orderbook_state import BooksStatistics
@@ -37,6 +38,10 @@ FIGURES = Figures(
         dropped=0,
         latency=_latency().statistics(),
         channel_peak=3,
+        gaps=GapStatistics(
+            rows=4,
+            recent=(GapEvent(NOW_NS - 50 * SECOND, CAPTURE, 17, "orderbook_delta", "2 frames are missing", 3),),
+        ),
     ),
     feed=FeedStatus(
         url="ws://127.0.0.1:1/",

@@ -207,6 +207,14 @@ async def test_status_shows_settings_masked_and_frames_that_balance() -> None:
     assert "hunter2" not in str(answer)
 
 
+async def test_status_shows_the_last_gaps_with_their_cause() -> None:
+    gaps = (await get(World(), "/rl/status"))["gaps"]
+    assert gaps["rows"] == 4
+    assert [(gap["cause"], gap["markets"], gap["frame_no"]) for gap in gaps["recent"]] == [
+        ("2 frames are missing", 3, 17)
+    ]
+
+
 async def test_frames_that_do_not_balance_are_seen() -> None:
     world = World(captures=attrs.evolve(FIGURES.captures, frames=101))
     assert (await get(world, "/rl/status"))["accounting"]["balances"] is False

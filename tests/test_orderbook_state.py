@@ -90,4 +90,9 @@ async def test_a_closed_capture_leaves_its_books_behind_invalid(pipeline: Pipeli
             assert not view.is_valid
             assert view.cause == "peer closed"
             assert pipeline.books.tickers() == (TICKER,)
+            gaps = pipeline.books.statistics().gaps
+            assert gaps.rows == 1
+            assert [(gap.channel, gap.cause, gap.markets) for gap in gaps.recent] == [
+                ("orderbook_delta", "peer closed", 1)
+            ]
             pipeline.send.close()

@@ -63,6 +63,7 @@ def _books(figures: Figures) -> Iterable[Metric]:
     books = figures.books
     yield _gauge("books", "Markets that a book was ever kept of.", books.markets)
     yield _gauge("books_valid", "Books that can be trusted.", books.valid)
+    yield _counter("gap_rows", "Gap rows made by the live books.", books.gaps.rows)
     yield _counter("messages", "Frames applied to the live books.", books.messages)
     latency = books.latency
     quantiles = GaugeMetricFamily(

@@ -66,7 +66,8 @@ def status_json(service: Service) -> dict[str, object]:
         "accounting": accounting(figures),
         "latency_us": _latency(figures),
         "feed": _plain(figures.feed),
-        "books": _plain(figures.books),
+        "gaps": _plain(figures.books.gaps),
+        "books": _without(_plain(figures.books), "gaps", "latency"),
         "write_queue": _plain(figures.writer),
         "captures": _plain(figures.captures),
         "journal": _plain(figures.journal),
@@ -94,6 +95,11 @@ def _latency(figures: Figures) -> dict[str, float | int | None]:
 def _plain(statistics: attrs.AttrsInstance) -> dict[str, Any]:
     """Return a statistics object as JSON can hold it."""
     return attrs.asdict(statistics, value_serializer=lambda _owner, _field, value: _json(value))
+
+
+def _without(figures: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Leave out what stands elsewhere in the answer."""
+    return {name: value for name, value in figures.items() if name not in names}
 
 
 def _json(value: object) -> object:

@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from rlflow.data.book_listeners import BookSubscription, Listener
+from rlflow.data.gap_log import GapLog, GapStatistics
 from rlflow.data.storage_loss import Loss, level
 from rlflow.kalshi.notices import Notice
 from rlflow.metrics import Histogram, Latency
@@ -60,6 +61,7 @@ class BooksStatistics:
     latency: Latency
     """From the return of the socket read to the visible book."""
     channel_peak: int
+    gaps: GapStatistics
 
 
 class OrderbookState:
@@ -80,6 +82,7 @@ class OrderbookState:
         self._losses: dict[UUID, Loss] = {}
         self._unlevel: set[UUID] = set()
         self._latency = Histogram()
+        self._gaps = GapLog()
         self._messages = self._read_back = self._left_to_journal = self._dropped = self._channel_peak = 0
 
     @property
@@ -133,6 +136,7 @@ class OrderbookState:
             dropped=self._dropped + sum(loss.frames for loss in self._losses.values()),
             latency=self._latency.statistics(),
             channel_peak=self._channel_peak,
+            gaps=self._gaps.statistics(),
         )
 
     async def run(self, batches: trio.MemoryReceiveChannel[Batch], rows: trio.MemorySendChannel[Rows]) -> None:
@@ -203,6 +207,8 @@ class OrderbookState:
             session = self._sessions[batch.capture] = Session(batch.capture)
         made = session.feed(batch)
         self._messages += len(batch.frames) if batch.kind is Kind.FRAMES else 0
+        if made.gaps:
+            self._gaps.note(batch.capture, made.gaps)
         self._publish(session)
         if batch.arrived_ns:
             self._latency.record(self._clock_ns() - batch.arrived_ns, len(batch.frames))

@@ -1,0 +1,54 @@
+"""The gaps that the live books made since the start: how many, and what the last were. The tables have them all."""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from uuid import UUID
+
+import attrs
+
+from rlflow.session.rows import GapRow
+from rlflow.units import Nanos
+
+REMEMBERED = 20
+
+
+@attrs.frozen
+class GapEvent:
+    """What made one or several books untrustworthy at one frame."""
+
+    noticed_ns: Nanos
+    capture: UUID
+    frame_no: int
+    channel: str
+    cause: str
+    markets: int
+    """How many gap rows it made."""
+
+
+@attrs.frozen
+class GapStatistics:
+    """The gaps since the start."""
+
+    rows: int
+    """One per market on the order book channel, one per subscription elsewhere."""
+    recent: tuple[GapEvent, ...]
+    """The last events, newest first."""
+
+
+class GapLog:
+    """Counts gap rows and remembers the last twenty events."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._recent: deque[GapEvent] = deque(maxlen=REMEMBERED)
+
+    def note(self, capture: UUID, gaps: Sequence[GapRow]) -> None:
+        """Count the gap rows of one batch."""
+        self._rows += len(gaps)
+        events = Counter((gap.received_ns, gap.frame_no, gap.channel, gap.cause) for gap in gaps)
+        for (noticed_ns, frame_no, channel, cause), markets in events.items():
+            self._recent.appendleft(GapEvent(noticed_ns, capture, frame_no, channel, cause, markets))
+
+    def statistics(self) -> GapStatistics:
+        """Return the figures so far."""
+        return GapStatistics(self._rows, tuple(self._recent))
