@@ -5,6 +5,7 @@ sides have the same spread, 1 - best YES bid - best NO bid. It is negative (cros
 publishes one action's changes one by one, and zero (locked) is unusual but sound (protocol 4.5).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import TypeAlias
@@ -49,14 +50,14 @@ class RepeatedLevelError(BookError):
         super().__init__(f"a price stands twice on side {side}")
 
 
-class _Quotes:
+class _Quotes(ABC):
     """What follows from the best bid of each side; in 1/10,000 dollar, None where a side is empty."""
 
     __slots__ = ()
 
+    @abstractmethod
     def best_bid(self, side: Side) -> Level | None:
         """Return the highest bid of a side."""
-        raise NotImplementedError
 
     def best_ask(self, side: Side) -> Level | None:
         """Return the lowest ask of a side, which is the other side's best bid seen from here."""
