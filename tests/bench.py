@@ -9,6 +9,7 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rlflow.data.audit import audit
+from rlflow.data.database import Database
 from rlflow.data.embedded import EmbeddedPostgres
 from tests.running import Running, exchange, service
 
@@ -58,6 +61,34 @@ def run_once(directory: Path, url: str, rate: str, seconds: float) -> dict[str, 
         return figures
 
 
+def outage(directory: Path, server: EmbeddedPostgres, seconds: float) -> None:
+    """Kill PostgreSQL under 5,000 messages a second, start it again, and watch the service catch up."""
+    url = server.url("outage")
+    with (
+        exchange(directory / "venue", "--rate", "5000") as settings,
+        service(directory, DATABASE_URL=url, **settings) as running,
+    ):
+        running.wait_status("rows", lambda status: status["write_queue"]["rows_written"] > 5000)
+        process_id = server.status().process_id
+        assert process_id is not None
+        os.kill(process_id, signal.SIGQUIT)
+        time.sleep(seconds)
+        status = running.ask("/rl/status")
+        say(f"away {seconds:g} s: {status['accounting']['pending']:,} frames wait, latency µs {status['latency_us']}")
+        server.ensure_running()
+        began = time.monotonic()
+        running.wait_status("caught up", lambda status: status["accounting"]["pending"] < 10_000, limit_s=300)
+        accounting = running.ask("/rl/status")["accounting"]
+        say(
+            f"caught up in {time.monotonic() - began:.1f} s, dropped {accounting['dropped']}, lost {accounting['lost']}"
+        )
+        if running.stop() != 0:
+            raise SystemExit(f"the service did not stop cleanly:\n{running.said()}")
+    with Database.connect(url, db_schema="rlflow_sim", environment="sim") as database:
+        report = audit(database)
+    say(f"audit: {report.deltas:,} deltas, {'clean' if report.is_clean else report.findings}")
+
+
 def show_machine() -> None:
     """Print what the figures were measured on."""
     model = next(
@@ -78,24 +109,33 @@ def say(text: str) -> None:
 
 
 def main() -> None:
-    """Measure every rate several times and print median and range."""
+    """Measure what was asked for."""
     parser = argparse.ArgumentParser(description="Measure socket to durable row, and socket to visible book.")
     parser.add_argument("--rates", nargs="+", default=RATES, help="messages a second, or max")
     parser.add_argument("--runs", type=int, default=3, help="of each rate")
     parser.add_argument("--seconds", type=float, default=8.0, help="of measuring in each run")
+    parser.add_argument("--outage", type=float, metavar="SECONDS", help="instead, take PostgreSQL away for so long")
     options = parser.parse_args()
     show_machine()
-    say("  sent/s  received/s   durable/s    p50 µs    p99 µs  p99.9 µs  (medians; durable/s also as a range)")
     scratch = Path(tempfile.mkdtemp(prefix="rlflow-bench-"))
     with EmbeddedPostgres.start(scratch / "postgres") as server:
-        for rate in options.rates:
-            runs = []
-            for number in range(options.runs):
-                url = server.url(f"bench_{rate}_{number}")
-                runs.append(run_once(scratch / f"{rate}-{number}", url, rate, options.seconds))
-            show(rate, runs)
+        if options.outage:
+            outage(scratch, server, options.outage)
+        else:
+            throughput(scratch, server, options)
         server.release(delete=True)
     shutil.rmtree(scratch)
+
+
+def throughput(scratch: Path, server: EmbeddedPostgres, options: argparse.Namespace) -> None:
+    """Measure every rate several times."""
+    say("  sent/s  received/s   durable/s    p50 µs    p99 µs  p99.9 µs  (medians; durable/s also as a range)")
+    for rate in options.rates:
+        runs = []
+        for number in range(options.runs):
+            url = server.url(f"bench_{rate}_{number}")
+            runs.append(run_once(scratch / f"{rate}-{number}", url, rate, options.seconds))
+        show(rate, runs)
 
 
 def show(rate: str, runs: list[dict[str, Any]]) -> None:
