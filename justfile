@@ -1,14 +1,17 @@
 # `just` alone lists what there is.
+
+set positional-arguments
+
 _default:
     @just --list
 
 # run the service (settings from the environment or .env; no setting at all: the simulated exchange)
 run *ARGS:
-    python -m rlflow {{ARGS}}
+    python -m rlflow "$@"
 
-# run the test suite, or a part of it: just test tests/test_session.py -k gap
+# run the test suite, or a part of it: just test tests/test_units.py -k price
 test *ARGS:
-    python -m pytest {{ARGS}}
+    python -m pytest "$@"
 
 # format, lint, types, architecture: what must be clean before a commit
 check:
@@ -24,4 +27,4 @@ fix:
 
 # measure: messages a second from socket to durable row, latencies from arrival to visible book
 bench *ARGS:
-    python -m tests.bench {{ARGS}}
+    python -m tests.bench "$@"
