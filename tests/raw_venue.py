@@ -46,6 +46,19 @@ class Authority:
     """The server's key and certificate."""
 
 
+CA_KEY_USAGE = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 @cache
 def loopback_authority(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> Authority:
     """Return contexts of which the server speaks up to this version of TLS."""
@@ -62,11 +75,15 @@ def loopback_authority(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> Auth
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
             .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            # Python 3.13 verifies strictly, and wants to be told whose key signed.
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         )
 
     ca = (
         builder(ca_name, ca_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(CA_KEY_USAGE, critical=True)
         .sign(ca_key, hashes.SHA256())
     )
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
