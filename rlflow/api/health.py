@@ -155,8 +155,11 @@ def _books(figures: Figures) -> Component:
 
 def _journal(figures: Figures) -> Component:
     journal, captures = figures.journal, figures.captures
-    size = journal.end - journal.oldest
-    details: dict[str, object] = {"bytes": size, "max_bytes": journal.max_bytes, "unprotected": captures.unprotected}
+    details: dict[str, object] = {
+        "bytes": journal.used_bytes,
+        "max_bytes": journal.max_bytes,
+        "unprotected": captures.unprotected,
+    }
     if captures.dropped:
         return Component("unhealthy", f"{captures.dropped} frames were dropped: no room anywhere", details)
     if not captures.is_protected:

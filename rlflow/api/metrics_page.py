@@ -79,7 +79,7 @@ def _rest(figures: Figures) -> Iterable[Metric]:
     yield _gauge("feed_connected", "1 while connected to the venue.", float(feed.is_connected))
     yield _gauge("feed_silent_seconds", "Since the last byte from the venue.", feed.silent_s or 0.0)
     yield _counter("feed_reconnects", "Connections after the first.", max(feed.connections - 1, 0))
-    yield _gauge("journal_bytes", "Bytes in the journal.", journal.end - journal.oldest)
+    yield _gauge("journal_bytes", "Bytes in the journal.", journal.used_bytes)
     yield _counter("self_checks", "Live books compared with the tables.", check.checks)
     yield _counter("self_check_differences", "Comparisons that found a difference.", check.differences)
     yield _gauge("loop_lag_seconds", "The event loop's worst hold-up of the last minute.", figures.worst_lag_s)

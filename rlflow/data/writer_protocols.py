@@ -6,16 +6,13 @@ from uuid import UUID
 
 import attrs
 
+from rlflow.data import tally
 from rlflow.session.records import Batch
-from rlflow.session.rows import ResumePoint, Rows
+from rlflow.session.rows import ResumePoint
 
 
-class Store(Protocol):
+class Store(tally.Store, Protocol):
     """The database, blocking; used from one thread at a time."""
-
-    def committed(self, capture: UUID) -> int | None:
-        """Return the last frame that the database has of a capture, None if it does not know it."""
-        ...
 
     def is_closed(self, capture: UUID) -> bool:
         """Return whether the database has the capture's closing record."""
@@ -23,10 +20,6 @@ class Store(Protocol):
 
     def resume_point(self, capture: UUID) -> ResumePoint | None:
         """Return all that is needed to go on behind the last committed frame."""
-        ...
-
-    def commit(self, rows: list[Rows]) -> None:
-        """Write rows in one transaction."""
         ...
 
     @property

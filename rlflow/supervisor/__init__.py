@@ -4,8 +4,8 @@
 
 Stopping closes upstream first: the feed says goodbye to the venue and ends, its channel closes, the books drain, the
 writer commits or leaves the rest to the journal, and HTTP, which shows all this, stops last. A second signal stops at
-once, and a deadline ends the process with exit code 70; neither loses anything, because everything received is in the
-journal. Only the feed and the database connection start again by themselves; any other error ends the process.
+once, and a deadline ends the process with exit code 70; neither loses anything that the journal had room for. Only the
+feed and the database connection start again by themselves; any other error ends the process.
 """
 
 from rlflow.supervisor.service import run_service

@@ -71,7 +71,7 @@ async def watch_signals(
 
 
 def _end_process(within_s: float) -> None:
-    # Everything received is in the journal, so this loses nothing.
+    # What was received is in the journal as far as it had room, so this loses nothing of that.
     sys.stderr.write(f"the stop took longer than {within_s:g} s; ending the process\n")
     sys.stderr.flush()
     os._exit(EXIT_DEADLINE)
