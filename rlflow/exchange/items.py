@@ -26,6 +26,8 @@ class Item(msgspec.Struct, gc=False):
     recorded_seq: int | None = None
     """The number it had in a recording whose numbers are kept; None: the next free one."""
     markets: tuple[str, ...] = ()
+    account: str = ""
+    """The API key id whose connections alone get it; empty: public."""
 
     def yes_priced_tail(self) -> bytes:
         """Return the tail for a subscription that asked for YES prices throughout (protocol 4.5)."""
