@@ -32,6 +32,8 @@ from rlflow.session.records import Batch, Kind
 # What the budget leaves for local records: they say what the tables could not know otherwise, such as the end of a
 # capture whose last frames found the journal full. Thousands of them have room in this.
 RESERVE_BYTES = MEBIBYTE
+# Below this the disk is left to everybody else.
+MIN_FREE_BYTES = 1024 * MEBIBYTE
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -116,7 +118,7 @@ class Journal:
         *,
         max_bytes: int,
         segment_bytes: int = 64 * MEBIBYTE,
-        min_free_bytes: int = 1024 * MEBIBYTE,
+        min_free_bytes: int = MIN_FREE_BYTES,
         raw: RawStore | None = None,
         disk: DiskGuard | None = None,
         wall_ns: Callable[[], int] = time.time_ns,

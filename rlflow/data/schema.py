@@ -18,6 +18,7 @@ from rlflow.errors import StoreError
 
 MIGRATIONS: Final[tuple[str, ...]] = ()
 """SQL scripts: the first leads from version 1 to 2, the next from 2 to 3, and so on."""
+NEWEST_VERSION: Final = 1 + len(MIGRATIONS)
 
 OLDEST_SERVER = 160_000
 _PACKAGE = Path(__file__).parent.parent
@@ -61,7 +62,7 @@ def open_store(
     _check_server(connection)
     connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(db_schema)))
     with connection.transaction():
-        store = _read_meta(connection, db_schema)
+        store = read_store(connection, db_schema)
         if store is None or store.schema_version <= len(migrations):
             _lock(connection, db_schema)
             store = _install_or_upgrade(connection, db_schema, environment, migrations)
@@ -71,7 +72,7 @@ def open_store(
 
 def _install_or_upgrade(connection: Connection, db_schema: str, environment: str, migrations: Sequence[str]) -> Store:
     """Do what is still to do now that nobody else can."""
-    store = _read_meta(connection, db_schema)
+    store = read_store(connection, db_schema)
     if store is None:
         if (
             connection.execute("SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s", (db_schema,)).fetchone()
@@ -86,7 +87,7 @@ def _install_or_upgrade(connection: Connection, db_schema: str, environment: str
         for version, script in enumerate(migrations[store.schema_version - 1 :], start=store.schema_version + 1):
             connection.execute(script.encode())
             connection.execute("UPDATE rl_meta SET schema_version = %s", (version,))
-    installed = _read_meta(connection, db_schema)
+    installed = read_store(connection, db_schema)
     assert installed is not None
     return installed
 
@@ -112,7 +113,7 @@ def _check_store(store: Store, db_schema: str, environment: str, *, newest: int)
         )
 
 
-def _read_meta(connection: Connection, db_schema: str) -> Store | None:
+def read_store(connection: Connection, db_schema: str) -> Store | None:
     """Return what `rl_meta` says, None where none of our tables is; StoreError where they are somebody else's."""
     tables = [
         name

@@ -61,6 +61,11 @@ def verify(public_key: PublicKey, signature_b64: str, method: str, path: str, ti
     return True
 
 
+def kind_of(key: PrivateKey) -> str:
+    """Return what people call the key: "RSA 2048" or "Ed25519"."""
+    return f"RSA {key.key_size}" if isinstance(key, rsa.RSAPrivateKey) else "Ed25519"
+
+
 def load_private_key(pem: bytes) -> PrivateKey:
     """Return the key in a PEM text: RSA as PKCS#1 or PKCS#8, or Ed25519 as PKCS#8.
 
