@@ -22,6 +22,14 @@ class TwoBooks:
             return Image(ticker, "some-id", 41_007, ((4_100, 1_200), (4_200, 350)), ((5_500, 2_000),))
         return Image(ticker)
 
+    def quote(self, ticker: str) -> Item | None:
+        if ticker not in {"A", "B"}:
+            return None
+        return Item("ticker", ticker, b'{"type":"ticker",', b',"msg":{"market_ticker":"%b"}}' % ticker.encode())
+
+    def ticker_of(self, market_id: str) -> str | None:
+        return {"id-of-A": "A", "id-of-B": "B"}.get(market_id)
+
     def objection(self, *, use_yes_price: bool) -> str | None:
         return "FORBIDDEN" if use_yes_price and self.has_no_prices_only else None
 

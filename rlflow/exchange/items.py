@@ -28,12 +28,20 @@ class Item(msgspec.Struct, gc=False):
     markets: tuple[str, ...] = ()
     account: str = ""
     """The API key id whose connections alone get it; empty: public."""
+    causer: str = ""
+    """The API key id whose order made this change of a book; its connections alone get `client_order_id`."""
+    client_order_id: str = ""
 
     def yes_priced_tail(self) -> bytes:
         """Return the tail for a subscription that asked for YES prices throughout (protocol 4.5)."""
         if self.no_price < 0:
             return self.tail
         return self.tail.replace(_priced(self.no_price), _priced(complement(self.no_price)), 1)
+
+    def owned_tail(self, tail: bytes) -> bytes:
+        """Return a tail of this item with what only the causer may know (protocol 4.1)."""
+        named = b'"msg":{"client_order_id":%b,' % msgspec.json.encode(self.client_order_id)
+        return tail.replace(b'"msg":{', named, 1)
 
 
 def _priced(price: Price) -> bytes:
@@ -60,6 +68,14 @@ class Markets(Protocol):
 
         None: a recording is about to bring its own snapshot, so none must be sent.
         """
+        ...
+
+    def quote(self, ticker: str) -> Item | None:
+        """Return the market's `ticker` publication as of now; None where no tickers are published."""
+        ...
+
+    def ticker_of(self, market_id: str) -> str | None:
+        """Return the market that has this id, None if no market has."""
         ...
 
     def objection(self, *, use_yes_price: bool) -> str | None:

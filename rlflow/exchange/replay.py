@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 
 from rlflow.errors import CommandError
-from rlflow.exchange.items import Image, Ladder
+from rlflow.exchange.items import Image, Item, Ladder
 from rlflow.exchange.tape import RecordedConnection
 from rlflow.kalshi.messages import DeltaBody, Message, OrderbookDelta, OrderbookSnapshot, SnapshotBody
 from rlflow.recordings import read_recording
@@ -127,6 +127,14 @@ class ReplayedMarkets:
         book = self._books.get(ticker)
         return None if book is None else book.image(no_as_yes=self._use_yes_price)
 
+    def quote(self, ticker: str) -> Item | None:  # noqa: ARG002  # part of the protocol
+        """Return None: recordings hold no tickers."""
+        return None
+
+    def ticker_of(self, market_id: str) -> str | None:
+        """Return the market that has this id, None while the recording has not given its book."""
+        return next((ticker for ticker, book in self._books.items() if book.market_id == market_id), None)
+
     def objection(self, *, use_yes_price: bool) -> str | None:
         """Return why a convention cannot be served: recorded frames are sent as they are."""
         if use_yes_price == self._use_yes_price:
@@ -138,7 +146,7 @@ class _ReplayedBook:
     """One market's levels, prices as recorded."""
 
     def __init__(self, body: SnapshotBody) -> None:
-        self._ticker, self._market_id = body.market_ticker, body.market_id
+        self._ticker, self.market_id = body.market_ticker, body.market_id
         self._clock = body.clock or 0
         self._sides: dict[Side, dict[Price, Count]] = {
             "yes": {parse_price(price): parse_count(count) for price, count in body.yes_dollars_fp},
@@ -160,7 +168,7 @@ class _ReplayedBook:
         no = self._ladder("no")
         if no_as_yes:
             no = tuple((complement(price), count) for price, count in no)
-        return Image(self._ticker, self._market_id, self._clock, self._ladder("yes"), no)
+        return Image(self._ticker, self.market_id, self._clock, self._ladder("yes"), no)
 
     def _ladder(self, side: Side) -> Ladder:
         return tuple(self._sides[side].items())

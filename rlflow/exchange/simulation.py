@@ -35,6 +35,7 @@ class Simulation:
         for flow in self._flows:
             self._tick(flow.book)
         self._by_ticker = {flow.book.ticker: flow for flow in self._flows}
+        self._tickers = {flow.book.market_id: flow.book.ticker for flow in self._flows}
         self._last_count = 1
 
     def gap(self) -> float:
@@ -64,6 +65,14 @@ class Simulation:
         """Return the market's book, an empty one with clock 0 for a ticker that is not simulated."""
         flow = self._by_ticker.get(ticker)
         return Image(ticker) if flow is None else flow.book.image()
+
+    def quote(self, ticker: str) -> Item | None:  # noqa: ARG002  # part of the protocol
+        """Return None: no tickers are published."""
+        return None
+
+    def ticker_of(self, market_id: str) -> str | None:
+        """Return the market that has this id, None if no market has."""
+        return self._tickers.get(market_id)
 
     def objection(self, *, use_yes_price: bool) -> str | None:  # noqa: ARG002  # part of the protocol
         """Return None: both price conventions can be served."""
