@@ -5,10 +5,9 @@ another, and now and then a trade, which takes the other side's best orders. A s
 traders think the price belongs; trades and better bids pull the book towards it.
 """
 
-import msgspec
-
 from rlflow.exchange.book import RestingSide, SimulatedBook
 from rlflow.exchange.draws import IMPROVE, Draws
+from rlflow.exchange.happenings import Change, CrowdHappening, Deal
 from rlflow.units import PRICE_PER_CENT, Count, Price, Side, complement, opposite
 
 FEWEST_LEVELS, MOST_LEVELS = 20, 40
@@ -21,25 +20,6 @@ _ADD, _REDUCE, _REPRICE = 0.333, 0.666, 0.973
 # The rest are trades: 2.5 % of all messages then.
 
 
-class Change(msgspec.Struct, gc=False):
-    """One level's change."""
-
-    side: Side
-    price: Price
-    delta: Count
-
-
-class Deal(msgspec.Struct, gc=False):
-    """One trade, against the resting orders of `maker` at their price."""
-
-    maker: Side
-    price: Price
-    count: Count
-
-
-Happening = Change | Deal
-
-
 class OrderFlow:
     """Acts on one book; between two actions it is neither crossed nor locked."""
 
@@ -50,7 +30,7 @@ class OrderFlow:
         self._fill("yes", fair - PRICE_PER_CENT)
         self._fill("no", complement(fair) - PRICE_PER_CENT)
 
-    def act(self) -> list[Happening]:
+    def act(self) -> list[CrowdHappening]:
         """Carry out one action and return what it changed, in the order of publication; never nothing."""
         draws = self._draws
         if draws.chance(0.02):
@@ -81,14 +61,14 @@ class OrderFlow:
         for behind in range(26 + int(self._draws.random() * 6)):
             self.book.sides[side].change(best - behind * PRICE_PER_CENT, self._draws.size())
 
-    def _apply(self, *changes: Change) -> list[Happening]:
+    def _apply(self, *changes: Change) -> list[CrowdHappening]:
         for change in changes:
             self.book.sides[change.side].change(change.price, change.delta)
         return list(changes)
 
     # New orders
 
-    def _add(self, side: Side) -> list[Happening]:
+    def _add(self, side: Side) -> list[CrowdHappening]:
         distance = self._draws.distance()
         if distance == IMPROVE or (self.book.spread > 2 * PRICE_PER_CENT and self._draws.chance(0.3)):
             improved = self._improve()
@@ -127,7 +107,7 @@ class OrderFlow:
 
     # Orders that shrink, vanish or move
 
-    def _reduce(self, side: Side) -> list[Happening]:
+    def _reduce(self, side: Side) -> list[CrowdHappening]:
         resting = self.book.sides[side]
         price = resting.behind_best(max(self._draws.distance(), 0))
         size = self._removable(resting, price, self._draws.size())
@@ -142,7 +122,7 @@ class OrderFlow:
             return wanted
         return size if len(resting) > FEWEST_LEVELS else size // 2
 
-    def _reprice(self, side: Side) -> list[Happening]:
+    def _reprice(self, side: Side) -> list[CrowdHappening]:
         resting = self.book.sides[side]
         old = resting.behind_best(max(self._draws.distance(), 0))
         new = self.book.on_grid(old + self._draws.pick((-3, -2, -1, 1, 2, 3)) * PRICE_PER_CENT)
@@ -155,7 +135,7 @@ class OrderFlow:
 
     # Trades
 
-    def _trade(self) -> list[Happening]:
+    def _trade(self) -> list[CrowdHappening]:
         taker = self._pulled_side(0.75)
         maker = opposite(taker)
         is_urgent = self._draws.chance(0.1)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from rlflow.exchange import frames
 from rlflow.exchange.book import SimulatedBook
 from rlflow.exchange.draws import Draws
+from rlflow.exchange.happenings import Change, Deal
 from rlflow.exchange.items import ORDERBOOK, TRADE, Image, Item
-from rlflow.exchange.order_flow import Change, Deal, OrderFlow
+from rlflow.exchange.order_flow import OrderFlow
 from rlflow.units import Nanos, Price, complement, format_count
 
 # Where the markets start, so that they do not look like one market.
