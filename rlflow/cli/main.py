@@ -13,6 +13,8 @@ import structlog
 
 from rlflow import __version__
 from rlflow.cli.database import db
+from rlflow.cli.deploy import deploy
+from rlflow.cli.doctor import doctor
 from rlflow.cli.exchange import exchange
 from rlflow.cli.history import audit, book
 from rlflow.cli.recordings import import_
@@ -59,7 +61,7 @@ def commands(context: click.Context, log_format: str) -> None:
         context.invoke(serve)
 
 
-for command in (serve, import_, book, audit, db, exchange):
+for command in (serve, doctor, import_, book, audit, db, exchange, deploy):
     commands.add_command(command)
 
 

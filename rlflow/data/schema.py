@@ -60,7 +60,7 @@ def open_store(
         StoreError: it is not a store of ours, a newer one, one of another environment, or PostgreSQL is too old.
     """
     _check_server(connection)
-    connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(db_schema)))
+    use_schema(connection, db_schema)
     with connection.transaction():
         store = read_store(connection, db_schema)
         if store is None or store.schema_version <= len(migrations):
@@ -111,6 +111,11 @@ def _check_store(store: Store, db_schema: str, environment: str, *, newest: int)
             f"schema {db_schema!r} holds data of environment {store.environment!r}, not {environment!r}, "
             f"and they must not mix: {_OTHER_PLACE}"
         )
+
+
+def use_schema(connection: Connection, db_schema: str) -> None:
+    """Let the connection's names without a schema mean this one's, whether it exists or not."""
+    connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(db_schema)))
 
 
 def read_store(connection: Connection, db_schema: str) -> Store | None:
