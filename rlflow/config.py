@@ -100,6 +100,15 @@ class Settings:
     )
     db_schema: str = _setting("RL_DB_SCHEMA", schema_name, "public", "the PostgreSQL schema that holds our tables")
     market_tickers: tuple[str, ...] = _setting("RL_MARKET_TICKER", tickers, (), "markets to record, comma separated")
+    series_tickers: tuple[str, ...] = _setting(
+        "RL_SERIES_TICKER", tickers, (), "series whose markets to record as they come, comma separated"
+    )
+    markets_per_connection: int = _setting(
+        "RL_MARKETS_PER_CONNECTION", whole(1, 100_000), 500, "a connection has at most", unit="markets"
+    )
+    redundant_feeds: int = _setting(
+        "RL_REDUNDANT_FEEDS", whole(1, 2), 1, "connections that bring the same market, 1 or 2"
+    )
     batch_size: int = _setting("RL_ORDERBOOK_BATCH_SIZE", whole(1, 100_000), 100, "a batch is full at", unit="rows")
     flush_interval_s: float = _setting(
         "RL_ORDERBOOK_FLUSH_INTERVAL", seconds(0.01, 60), 1.0, "a batch that is not full is written after", unit="s"
@@ -119,6 +128,9 @@ class Settings:
         "RL_JOURNAL_MAX_BYTES", whole(2**20), 4 * 2**30, "the journal's budget in bytes", shown="4 GiB"
     )
     raw_keep_days: int = _setting("RL_RAW_KEEP_DAYS", whole(0, 3_650), 3, "committed raw frames are kept", unit="days")
+    retention_days: int = _setting(
+        "RL_RETENTION_DAYS", whole(0, 36_500), 0, "what is stored is kept; 0: for ever", unit="days"
+    )
     stop_deadline_s: float = _setting("RL_STOP_DEADLINE", seconds(1, 3_600), 25.0, "a stop takes at most", unit="s")
 
     @classmethod
@@ -175,8 +187,9 @@ class Settings:
 
     @property
     def tickers(self) -> tuple[str, ...]:
-        """The markets to record."""
-        return self.market_tickers or (SIMULATED_TICKERS if self.is_simulated else ())
+        """The markets to record by name; those of `series_tickers` come beside them."""
+        is_nothing_named = not self.market_tickers and not self.series_tickers
+        return SIMULATED_TICKERS if self.is_simulated and is_nothing_named else self.market_tickers
 
     def schema_for(self, environment: str) -> str:
         """Return the schema of an environment's tables; what is not real stays apart in somebody's own database."""
@@ -213,8 +226,9 @@ class Settings:
             problems.append(Problem("KALSHI_API_KEY_ID", "is missing; the venue accepts no connection without a key"))
         if self.private_key_path is None:
             problems.append(Problem("KALSHI_PRIVATE_KEY_PATH", "is missing; it names the PEM file of the API key"))
-        if not self.market_tickers:
-            problems.append(Problem("RL_MARKET_TICKER", "is missing; name one or several markets, comma separated"))
+        if not self.market_tickers and not self.series_tickers:
+            what = "name one or several markets, comma separated, or series in RL_SERIES_TICKER"
+            problems.append(Problem("RL_MARKET_TICKER", f"is missing; {what}"))
         if self.kalshi_env in ("sim", "replay") and self.custom_ws_url is None:
             problems.append(
                 Problem("KALSHI_WS_URL", f"is missing; KALSHI_ENV={self.kalshi_env} has no address of its own")
@@ -229,5 +243,5 @@ class Settings:
 
 def unknown_names(environ: Mapping[str, str]) -> list[str]:
     """Return variables that look like ours but are not, most likely misspelt."""
-    known = {field.metadata["name"] for field in attrs.fields(Settings)} | {"RL_SERIES_TICKER"}
+    known = {field.metadata["name"] for field in attrs.fields(Settings)}
     return sorted(name for name in environ if name.startswith(("RL_", "KALSHI_")) and name not in known)

@@ -47,7 +47,7 @@ def tickers(text: str) -> tuple[str, ...]:
         # Tickers hold letters, digits, dots and hyphens; the venue dropped its documented pattern, so only what can
         # break a log line, a URL or a JSON command is refused.
         if not re.fullmatch(r"[^\s\x00-\x1f\x7f/?#%\"\\]{1,200}", ticker):
-            raise ValueError(f"{ticker[:60]!r} is not a market ticker")
+            raise ValueError(f"{ticker[:60]!r} is not a ticker")
     return found
 
 
