@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rlflow.errors import FrameRejectedError
 from rlflow.kalshi import messages
 from rlflow.kalshi.decode import LOOKS_AT_NEW_FIELDS, MAX_TEXT, Decoder
+from rlflow.kalshi.lifecycle import EventLifecycle, MarketLifecycle
 from rlflow.kalshi.messages import (
     Error,
     ErrorBody,
@@ -413,9 +414,21 @@ def test_recorded_frames_of_2025_are_read_with_their_envelopes() -> None:
     assert [(trade.msg.yes_price_dollars, trade.msg.count_fp, trade.seq) for trade in trades] == [
         ("0.2700", "7.00", 16)
     ]
-    assert decoder.unknown_types == {"market_lifecycle_v2": 7, "event_lifecycle": 1, "ticker": 1}
-    assert Other("market_lifecycle_v2", sid=1, seq=1239) in decoded
+    assert decoder.unknown_types == {"ticker": 1}
     assert not decoder.unknown_fields
+    lives = [message for message in decoded if isinstance(message, MarketLifecycle)]
+    assert Counter(life.msg.event_type for life in lives) == {
+        "created": 3,
+        "determined": 1,
+        "settled": 1,
+        "close_date_updated": 1,
+        "deactivated": 1,
+    }
+    created = next(life for life in lives if life.seq == 1239)
+    assert (created.msg.open_ts, created.msg.close_ts) == (1759375800, 1759672800)
+    assert created.msg.additional_metadata is not None
+    assert created.msg.additional_metadata.event_ticker == "KXSWIFTATTENDEVENT-25OCT04"
+    assert [one.msg.event_ticker for one in decoded if isinstance(one, EventLifecycle)] == ["KXTECHLAYOFF-25SEP"]
 
 
 def test_form_before_october_2026_lacks_clock_and_sending_time() -> None:

@@ -1,8 +1,8 @@
 """Frames to messages: strict where a wrong reading would spoil a book, tolerant where the venue may add things.
 
 A frame is first read against structs that forbid every field we do not know, at no cost for the frames of today. Only
-a frame that fails is looked at again: of a type that we do not store (its envelope is kept, for it may take a `seq`),
-with fields that are new (counted, and left out), or not acceptable at all.
+a frame that fails is looked at again: about the life of a market (`lifecycle`), of a type that we do not read (its
+envelope is kept, for it may take a `seq`), with fields that are new (counted, and left out), or not acceptable at all.
 """
 
 import functools
@@ -16,6 +16,7 @@ import msgspec
 
 from rlflow.errors import FrameRejectedError
 from rlflow.kalshi import legacy as older
+from rlflow.kalshi.lifecycle import LIFECYCLE_TYPES, Lifecycle, MarketLifecycle, read_lifecycle
 from rlflow.kalshi.messages import (
     Known,
     Message,
@@ -83,6 +84,8 @@ class Decoder:
             envelope = _envelope_reader()(frame)
         except _UNREADABLE as error:
             raise FrameRejectedError(_reason(first_error)) from error
+        if envelope.type in LIFECYCLE_TYPES and (message := read_lifecycle(frame)) is not None:
+            return message
         if envelope.type not in self._names:
             _count(self.unknown_types, envelope.type)
             return envelope
@@ -110,12 +113,14 @@ class Decoder:
             self._good_tickers.clear()
         self._good_tickers.add(ticker)
 
-    def _check_texts(self, message: Known) -> None:
+    def _check_texts(self, message: Known | Lifecycle) -> None:
         """Refuse texts on which rows and states are built and which PostgreSQL or a terminal would choke on."""
         match message:
             case Trade():
                 self._accept_ticker(message.msg.market_ticker)
                 _check_text(message.msg.trade_id, "trade id")
+            case MarketLifecycle():
+                _check_text(message.msg.market_ticker, "market ticker")
             case Subscribed():
                 _check_text(message.msg.channel, "channel")
             case Ok():

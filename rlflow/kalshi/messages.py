@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
+from rlflow.kalshi.lifecycle import Lifecycle
+
 Int63: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """What fits into PostgreSQL's BIGINT; the venue has no use for negative ones."""
 WireLevels: TypeAlias = tuple[tuple[str, str], ...]
@@ -170,4 +172,4 @@ class Other(msgspec.Struct, frozen=True):
 
 Control: TypeAlias = Subscribed | Ok | Unsubscribed | Error
 Known: TypeAlias = OrderbookSnapshot | OrderbookDelta | Trade | Control
-Message: TypeAlias = Known | Other
+Message: TypeAlias = Known | Lifecycle | Other

@@ -143,7 +143,7 @@ class Markets:
     ) -> None:
         """Write that something of a subscription is missing, and stop trusting its books.
 
-        Of a channel that is not stored, nothing is missed.
+        Of a channel that is not stored no row says so, but whoever listens to it is told.
 
         Args:
             subscription: The one that lost something.
@@ -153,9 +153,10 @@ class Markets:
             expected_seq: The `seq` that should have come.
             received_seq: The `seq` that came.
         """
-        if subscription.channel not in STORED:
-            return
         record = self._record
+        if subscription.channel not in STORED:
+            record.notices.append(BooksInvalid(subscription.sid, (), cause))
+            return
         has_books = subscription.channel == ORDERBOOK
         for ticker in subscription.books if has_books else (None,):
             record.gap(

@@ -1,5 +1,6 @@
 """The subscriptions of a capture: which frames count, and what control frames do."""
 
+from rlflow.kalshi.lifecycle import LIFECYCLE, Lifecycle
 from rlflow.kalshi.messages import Control, Error, Ok, Subscribed, Unsubscribed
 from rlflow.kalshi.notices import OUT_OF_ORDER
 from rlflow.session.markets import Markets
@@ -81,8 +82,8 @@ class Subscriptions:
 
     # -- control frames ---------------------------------------------------------------------------------------------
 
-    def take_control(self, message: Control, frame: bytes) -> None:
-        """Carry out what the venue says about its subscriptions."""
+    def take_control(self, message: Control | Lifecycle, frame: bytes) -> None:
+        """Carry out what the venue says about its subscriptions, and let its other announcements take their place."""
         if isinstance(message, Subscribed):
             self._announce(message, frame)
         elif not self._carry_out(message, frame):
@@ -96,7 +97,9 @@ class Subscriptions:
             return True
         return self._judge(subscription, seq, frame, is_snapshot=False).is_accepted
 
-    def _carry_out(self, message: Ok | Unsubscribed | Error, frame: bytes) -> bool:
+    def _carry_out(self, message: Ok | Unsubscribed | Error | Lifecycle, frame: bytes) -> bool:
+        if isinstance(message, Lifecycle) and message.sid is not None and message.sid not in self.by_sid:
+            self._open(message.sid, LIFECYCLE)
         if not self.take_place(message.sid, message.seq, frame):
             return False
         subscription = None if message.sid is None else self.by_sid.get(message.sid)
