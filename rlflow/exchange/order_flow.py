@@ -115,7 +115,7 @@ class OrderFlow:
 
     def _removable(self, resting: RestingSide, price: Price, wanted: Count) -> Count:
         """Return how much can leave a level, 0 if nothing: the side keeps its fewest levels."""
-        size = resting.sizes[price]
+        size = resting.crowd(price)
         if resting.total > FULL_SIDE:
             wanted = max(wanted, size // 2)
         if wanted < size:
@@ -143,7 +143,9 @@ class OrderFlow:
         if not deals:
             return self._add(maker)
         rest = self._rest_of_taker(taker, deals[-1]) if is_urgent or self._draws.chance(0.2) else []
-        changes = self._apply(*rest, *(Change(maker, deal.price, -deal.count) for deal in deals))
+        for deal in deals:
+            self.book.take(maker, deal.price, deal.count)
+        changes = [*self._apply(*rest), *(Change(maker, deal.price, -deal.count) for deal in deals)]
         # One in twenty trades is published before the changes that it made (5.4 % in the recordings).
         return [*deals, *changes] if self._draws.chance(0.05) else [*changes, *deals]
 

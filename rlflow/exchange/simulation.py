@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rlflow.exchange import frames
 from rlflow.exchange.book import SimulatedBook
 from rlflow.exchange.draws import Draws
+from rlflow.exchange.grid import named_grid
 from rlflow.exchange.happenings import Change, Deal
 from rlflow.exchange.items import ORDERBOOK, TRADE, Image, Item
 from rlflow.exchange.order_flow import OrderFlow
@@ -12,6 +13,7 @@ from rlflow.units import Nanos, Price, complement, format_count
 
 # Where the markets start, so that they do not look like one market.
 _FAIR: tuple[Price, ...] = (5_000, 4_300, 5_700, 4_700, 5_300)
+_GRIDS = ("linear_cent", "linear_cent", "tapered_deci_cent")
 
 
 class Simulation:
@@ -27,7 +29,7 @@ class Simulation:
         self._draws = Draws(f"rlflow {seed}")
         self._flows = [
             OrderFlow(
-                SimulatedBook(ticker, frames.market_id(ticker), is_tapered=number % 3 == 2),
+                SimulatedBook(ticker, frames.market_id(ticker), named_grid(_GRIDS[number % 3])),
                 Draws(f"rlflow {seed} {ticker}"),
                 _FAIR[number % len(_FAIR)],
             )
