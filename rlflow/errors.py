@@ -47,6 +47,26 @@ class FrameRejectedError(PeerError):
         super().__init__(reason)
 
 
+class AnswerRejectedError(PeerError):
+    """The body of a REST answer, or one item of it, is not what it should be."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        self.what = what
+        self.reason = reason
+        super().__init__(f"not {what}: {reason}")
+
+
+class RestRefusedError(PeerError):
+    """The venue answered a REST request with a refusal that the same request would get again."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        """The venue's, empty where it gave none."""
+        self.message = message
+        super().__init__(f"the venue refused with HTTP {status} {code}: {message}".replace("  ", " "))
+
+
 class KeyRefusedError(PeerError):
     """The venue answered the upgrade with 401 or 403: this key will not become right by itself."""
 
@@ -77,6 +97,15 @@ class FeedLostError(TransientError):
     def __init__(self, cause: str, code: int | None = None) -> None:
         self.cause = cause
         self.code = code
+        super().__init__(cause)
+
+
+class VenueAwayError(TransientError):
+    """The venue's REST interface gave no answer of use, however often it was asked; `status` is the last one's."""
+
+    def __init__(self, cause: str, status: int | None = None) -> None:
+        self.cause = cause
+        self.status = status
         super().__init__(cause)
 
 
