@@ -60,7 +60,7 @@ def test_books_followed_by_deltas_equal_the_venues_and_stay_possible(seed: int) 
         for msg in changes:
             apply(books[ticker], msg)
         assert room(books[ticker]) >= 100
-        assert all(20 <= len(side) <= 40 for side in books[ticker].values())
+        assert all(5 <= len(side) <= 85 for side in books[ticker].values())
     for ticker in TICKERS:
         assert levels(simulation.image(ticker)) == books[ticker]
     assert simulation.image("KXSIM-NONE") == Image("KXSIM-NONE")
@@ -120,7 +120,7 @@ def test_gaps_have_the_mean_of_the_rate_and_a_heavy_tail() -> None:
         gaps.append(simulation.gap())
     assert sum(gaps) / messages == pytest.approx(1.0, rel=0.15)
     gaps.sort()
-    assert gaps[30_000] < 0.12
+    assert gaps[30_000] < 0.65
     assert gaps[59_400] > 8
 
 
@@ -153,4 +153,4 @@ def test_times_are_those_given() -> None:
 
 def test_draws_depend_on_the_seed_alone() -> None:
     first, second = Draws("seed"), Draws("seed")
-    assert [first.size() for _ in range(50)] == [second.size() for _ in range(50)]
+    assert [first.normal() for _ in range(50)] == [second.normal() for _ in range(50)]

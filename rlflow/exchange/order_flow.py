@@ -1,180 +1,268 @@
-"""What happens in one simulated market: actions of made-up traders that keep its book plausible.
+"""What happens in one simulated market: actions of a made-up crowd that keep its book plausible.
 
-The mix is the recorded one: a third new or larger orders, a third smaller ones, a third moved from one price to
-another, and now and then a trade, which takes the other side's best orders. A slow random walk (`fair`) says where the
-traders think the price belongs; trades and better bids pull the book towards it.
+How a driver uses it: it carries out `flow.act(at_ns)` when `flow.next_due_ns` has come, and gets what the action
+changed. Time is the driver's: any nanoseconds that do not go back, from `began_ns` on; a driver that lets them run
+faster or slower than the clock scales everything, rates, silences and lifetimes alike. An action that comes late
+should be given the time at which it was due, unless the time in between is to be forgotten. `Tempo` says how busy the
+market is; NATURAL is the recorded one's 65 deltas a second.
+
+Every order has an owner's plan: plain orders a lifetime, quotes the time until they are moved. `Activity` says when
+something happens, and then what is most overdue happens first, so that orders follow their plans only as far as the
+activity allows. `FairPrice` says where the best bids may be; what stands beyond gives way or is traded.
 """
 
-from rlflow.exchange.book import RestingSide, SimulatedBook
-from rlflow.exchange.draws import IMPROVE, Draws
+from rlflow.exchange import flow_tables as tables
+from rlflow.exchange.activity import NATURAL, Activity, Tempo
+from rlflow.exchange.book import SimulatedBook
+from rlflow.exchange.crowd import Crowd, CrowdOrder
+from rlflow.exchange.draws import Draws
+from rlflow.exchange.fair_price import FairPrice
 from rlflow.exchange.happenings import Change, CrowdHappening, Deal
-from rlflow.units import PRICE_PER_CENT, Count, Price, Side, complement, opposite
+from rlflow.units import ONE_DOLLAR, PRICE_PER_CENT, Count, Nanos, Price, Side, complement, opposite
 
-FEWEST_LEVELS, MOST_LEVELS = 20, 40
-# Contracts are taken away faster than they come above this, so that sizes do not grow for ever.
-FULL_SIDE: Count = 8_000_00
-# Keeps room for FEWEST_LEVELS whole cents on both sides.
-LOWEST_FAIR: Price = 3_800
-
-_ADD, _REDUCE, _REPRICE = 0.333, 0.666, 0.973
-# The rest are trades: 2.5 % of all messages then.
+_QUOTES = 10
+"""Of each side; moved every second or so."""
+_MOVE, _TRADE, _FAIR_STEP = 0.32, 0.332, 0.05
+"""Shares of the actions; what is left are plain orders that come and go."""
+_FLICKER = 0.42
+"""Of the plain orders near the best."""
+_HEAT, _COOLING = 0.12, 0.75
+"""A trade makes another one likely at once."""
+# A step over a cent's border counts from here on, so that a price on the border does not flutter.
+_BORDER: Price = 130
 
 
 class OrderFlow:
     """Acts on one book; between two actions it is neither crossed nor locked."""
 
-    def __init__(self, book: SimulatedBook, draws: Draws, fair: Price) -> None:
+    def __init__(
+        self,
+        book: SimulatedBook,
+        draws: Draws,
+        fair: Price,
+        *,
+        began_ns: Nanos = 0,
+        closes_ns: Nanos | None = None,
+        tempo: Tempo = NATURAL,
+    ) -> None:
         self.book = book
         self._draws = draws
-        self._fair = fair
-        self._fill("yes", fair - PRICE_PER_CENT)
-        self._fill("no", complement(fair) - PRICE_PER_CENT)
+        self._fair = FairPrice(draws, fair, began_ns, closes_ns)
+        self._cent = fair // PRICE_PER_CENT * PRICE_PER_CENT
+        self._activity = Activity(draws, began_ns, tempo)
+        self._crowd = Crowd()
+        self._heat = 0.0
+        self._density = 0.2 + 0.6 * draws.random()
+        self._fill("yes", began_ns)
+        self._fill("no", began_ns)
+        self.next_due_ns = self._activity.next_ns(began_ns)
+        """When the next action is due."""
 
-    def act(self) -> list[CrowdHappening]:
-        """Carry out one action and return what it changed, in the order of publication; never nothing."""
+    @property
+    def fair(self) -> Price:
+        """Where the crowd thinks the price of YES belongs; at the close of a market that has one, 0 or 10,000."""
+        return self._fair.price
+
+    def act(self, at_ns: Nanos) -> list[CrowdHappening]:
+        """Carry out one action and return what it changed, in the order of publication.
+
+        Nothing only if accounts' orders leave the crowd no room on either side.
+        """
+        self.next_due_ns = self._activity.next_ns(at_ns)
         draws = self._draws
-        if draws.chance(0.02):
-            self._move_fair()
-        side = self._any_side()
-        kind = draws.random()
-        if kind < _ADD:
-            return self._add(side)
-        if kind < _REDUCE:
-            return self._reduce(side)
-        if kind < _REPRICE:
-            return self._reprice(side)
-        return self._trade()
+        if draws.chance(_FAIR_STEP):
+            self._step_fair(at_ns)
+        return self._give_way(at_ns) or self._act(draws.random(), at_ns) or self._add(at_ns)
 
-    def _any_side(self) -> Side:
-        return "yes" if self._draws.chance(0.5) else "no"
+    def _act(self, kind: float, at_ns: Nanos) -> list[CrowdHappening]:
+        self._heat *= _COOLING
+        if kind < _MOVE:
+            quote = self._crowd.next_move()
+            self._crowd.plan_move(quote, at_ns + self._draws.pick(tables.STAYS))
+            return self._move(quote)
+        if kind < _TRADE + self._heat:
+            return self._trade("yes" if self._draws.chance(0.5) else "no", at_ns)
+        if self._draws.chance(0.75):
+            order = self._crowd.next_end(at_ns)
+            if order is not None:
+                return self._withdraw(order)
+        return []
 
-    def _pulled_side(self, strength: float) -> Side:
-        """Return the side whose buyers would move the price towards where it belongs, mostly."""
-        rising: Side = "yes" if self.book.doubled_mid < 2 * self._fair else "no"
-        return rising if self._draws.chance(strength) else opposite(rising)
+    # Where bids may be
 
-    def _move_fair(self) -> None:
-        step = PRICE_PER_CENT if self._draws.chance(0.5) else -PRICE_PER_CENT
-        self._fair = min(max(self._fair + step, LOWEST_FAIR), complement(LOWEST_FAIR))
+    def _step_fair(self, at_ns: Nanos) -> None:
+        self._fair.step(at_ns)
+        price = self._fair.price
+        if not self._cent - _BORDER + PRICE_PER_CENT < price < self._cent + _BORDER:
+            self._cent = min(price - price % PRICE_PER_CENT, ONE_DOLLAR - PRICE_PER_CENT)
 
-    def _fill(self, side: Side, best: Price) -> None:
-        for behind in range(26 + int(self._draws.random() * 6)):
-            self.book.sides[side].change(best - behind * PRICE_PER_CENT, self._draws.size())
+    def _limit(self, side: Side) -> Price:
+        """Return the best bid that the crowd thinks sensible; 0 if it should not bid."""
+        return self._cent if side == "yes" else ONE_DOLLAR - PRICE_PER_CENT - self._cent
 
-    def _apply(self, *changes: Change) -> list[CrowdHappening]:
-        for change in changes:
-            self.book.sides[change.side].change(change.price, change.delta)
-        return list(changes)
+    def _highest(self, side: Side) -> Price:
+        """Return the best bid that is sensible and possible, 0 if there is none."""
+        return min(self._limit(side), self.book.highest_bid(side))
 
-    # New orders
+    def _price(self, side: Side, cents: int) -> Price:
+        """Return an allowed price so far behind the best bid, 0 if the side has no room."""
+        highest = self._highest(side)
+        price = highest - cents * PRICE_PER_CENT
+        if cents:
+            # Matters only where the market ticks in tenths of a cent.
+            price += int(self._draws.random() * 10) * 10
+        if price < PRICE_PER_CENT:
+            price = int(self._draws.random() * highest)
+        return self.book.on_grid(price) if highest >= self.book.on_grid(0) else 0
 
-    def _add(self, side: Side) -> list[CrowdHappening]:
-        distance = self._draws.distance()
-        if distance == IMPROVE or (self.book.spread > 2 * PRICE_PER_CENT and self._draws.chance(0.3)):
-            improved = self._improve()
-            if improved is not None:
-                return self._apply(improved)
-        resting = self.book.sides[side]
-        price = self._price_behind(side, max(distance, 0))
-        if price not in resting.sizes and len(resting) >= MOST_LEVELS:
-            price = resting.behind_best(max(distance, 0))
-        size = self._draws.size()
-        if resting.total > FULL_SIDE:
-            size = min(size, self._draws.size())
-        return self._apply(Change(side, price, size))
+    def _give_way(self, at_ns: Nanos) -> list[CrowdHappening]:
+        """Remove something that stands beyond the fair price, mostly, if there is something."""
+        for side, resting in self.book.sides.items():
+            best = resting.best
+            if best > self._limit(side) and self._draws.chance(0.8):
+                orders = self._crowd.at(side, best)
+                if not orders or self._draws.chance(0.2):
+                    return self._trade(side, at_ns)
+                first = orders[-1]
+                return self._move(first) if first.is_quote else self._withdraw(first)
+        return []
 
-    def _improve(self) -> Change | None:
-        side = self._pulled_side(0.9)
-        resting = self.book.sides[side]
-        price = self.book.on_grid(resting.best + PRICE_PER_CENT)
-        if price > self.book.highest_bid(side) or len(resting) >= MOST_LEVELS:
-            return None
-        return Change(side, price, self._draws.size())
+    # Plain orders
 
-    def _price_behind(self, side: Side, cents: int) -> Price:
-        """Return an allowed price about so far behind the best, a free one where the side has few levels."""
-        resting = self.book.sides[side]
-        price = self.book.on_grid(resting.best - cents * PRICE_PER_CENT + self._below_a_cent(cents))
-        attempts = 6 if len(resting) < FEWEST_LEVELS + 4 else 0
-        while attempts and price in resting.sizes:
-            attempts -= 1
-            price = self.book.on_grid(resting.best - int(1 + self._draws.random() * 45) * PRICE_PER_CENT)
-        return min(price, self.book.highest_bid(side))
+    def _add(self, at_ns: Nanos) -> list[CrowdHappening]:
+        draws = self._draws
+        side: Side = "yes" if draws.chance(0.5) else "no"
+        if not self._highest(side):
+            side = opposite(side)
+        if draws.chance(0.05) and len(self.book.sides[side]) < self._density * self._limit(side) / PRICE_PER_CENT:
+            return self._stand(side)
+        behind = draws.pick(tables.PLACED_BEHIND)
+        price = self._price(side, behind)
+        if not price:
+            return []
+        if behind > tables.MID:
+            order, lives = CrowdOrder(side, price, draws.pick(tables.FAR_SIZES)), tables.FAR_LIVES
+        elif behind > tables.NEAR:
+            order, lives = CrowdOrder(side, price, draws.pick(tables.MID_SIZES)), tables.PLAIN_LIVES
+        elif draws.chance(_FLICKER):
+            order, lives = CrowdOrder(side, price, tables.FLICKER), tables.FLICKER_LIVES
+        else:
+            order, lives = CrowdOrder(side, price, draws.pick(tables.NEAR_SIZES)), tables.PLAIN_LIVES
+        self._crowd.plan_end(order, at_ns + draws.pick(lives))
+        return [self._rest(order)]
 
-    def _below_a_cent(self, cents: int) -> Price:
-        # Matters only where the market ticks in tenths of a cent; never at the best itself.
-        return int(self._draws.random() * 10) * 10 if cents else 0
+    def _stand(self, side: Side) -> list[CrowdHappening]:
+        """Place an order for good, anywhere behind the best."""
+        price = self.book.on_grid(int(self._draws.random() * self._highest(side)))
+        order = CrowdOrder(side, price, self._draws.pick(tables.STANDING_SIZES))
+        return [self._rest(order)] if price else []
 
-    # Orders that shrink, vanish or move
+    def _rest(self, order: CrowdOrder) -> Change:
+        self._crowd.rest(order)
+        self.book.sides[order.side].change(order.price, order.size)
+        return Change(order.side, order.price, order.size)
 
-    def _reduce(self, side: Side) -> list[CrowdHappening]:
-        resting = self.book.sides[side]
-        price = resting.behind_best(max(self._draws.distance(), 0))
-        size = self._removable(resting, price, self._draws.size())
-        return self._apply(Change(side, price, -size)) if size else self._add(side)
+    def _withdraw(self, order: CrowdOrder) -> list[CrowdHappening]:
+        """Take an order out of the book; nothing if takers have left nothing of it."""
+        count = min(order.size, self.book.crowd(order.side, order.price))
+        self._crowd.leave(order)
+        if not count:
+            return []
+        self.book.sides[order.side].change(order.price, -count)
+        return [Change(order.side, order.price, -count)]
 
-    def _removable(self, resting: RestingSide, price: Price, wanted: Count) -> Count:
-        """Return how much can leave a level, 0 if nothing: the side keeps its fewest levels."""
-        size = resting.crowd(price)
-        if resting.total > FULL_SIDE:
-            wanted = max(wanted, size // 2)
-        if wanted < size:
-            return wanted
-        return size if len(resting) > FEWEST_LEVELS else size // 2
+    # Quotes
 
-    def _reprice(self, side: Side) -> list[CrowdHappening]:
-        resting = self.book.sides[side]
-        old = resting.behind_best(max(self._draws.distance(), 0))
-        new = self.book.on_grid(old + self._draws.pick((-3, -2, -1, 1, 2, 3)) * PRICE_PER_CENT)
-        wanted = resting.sizes[old] if self._draws.chance(0.6) else self._draws.size()
-        size = self._removable(resting, old, wanted)
-        grows = new not in resting.sizes and size < resting.sizes[old]
-        if not size or new == old or new > self.book.highest_bid(side) or (grows and len(resting) >= MOST_LEVELS):
-            return self._add(side)
-        return self._apply(Change(side, old, -size), Change(side, new, size))
+    def _move(self, quote: CrowdOrder) -> list[CrowdHappening]:
+        """Move a quote, or put it back into the book if a taker took it."""
+        draws, old, size = self._draws, quote.price, quote.size
+        if quote.is_resized or not size:
+            size_after = draws.pick(tables.RESIZED_SIZES if quote.is_resized else tables.QUOTE_SIZES)
+        else:
+            size_after = size
+        removed = self._withdraw(quote) if size else []
+        quote.price = self._next_price(quote, old)
+        if not quote.price:
+            return removed
+        quote.size = size_after
+        return [*removed, self._rest(quote)]
+
+    def _next_price(self, quote: CrowdOrder, old: Price) -> Price:
+        """Return a price some steps away, rather towards where the quote likes to be; 0 if there is no room."""
+        draws, side = self._draws, quote.side
+        highest = self._highest(side)
+        behind = (highest - old) // PRICE_PER_CENT
+        if not 0 <= behind <= quote.behind + 20:
+            return self._price(side, quote.behind)
+        step = draws.pick(tables.STEPS)
+        is_nearer = draws.chance(0.5 if behind == quote.behind else 0.7 if behind > quote.behind else 0.3)
+        after = abs(behind - step if is_nearer else behind + step)
+        return self._price(side, after if after != behind else behind + 1)
 
     # Trades
 
-    def _trade(self) -> list[CrowdHappening]:
-        taker = self._pulled_side(0.75)
-        maker = opposite(taker)
-        is_urgent = self._draws.chance(0.1)
-        deals = self._sweep(maker, self._best_two(maker) if is_urgent else self._draws.trade_size())
+    def _trade(self, maker: Side, at_ns: Nanos) -> list[CrowdHappening]:
+        """Let a taker sweep the best levels of a side; nothing if it is empty."""
+        deals = self._sweep(maker, self._draws.pick(tables.TAKER_SIZES))
         if not deals:
-            return self._add(maker)
-        rest = self._rest_of_taker(taker, deals[-1]) if is_urgent or self._draws.chance(0.2) else []
+            return []
+        self._heat = _HEAT
+        rest = self._rest_of_taker(opposite(maker), deals, at_ns)
+        taken: dict[Price, Count] = {}
         for deal in deals:
-            self.book.take(maker, deal.price, deal.count)
-        changes = [*self._apply(*rest), *(Change(maker, deal.price, -deal.count) for deal in deals)]
+            taken[deal.price] = taken.get(deal.price, 0) + deal.count
+        for price, count in taken.items():
+            self.book.take(maker, price, count)
+            self._crowd.fit(maker, price, self.book.crowd(maker, price))
+        changes = [*rest, *(Change(maker, price, -count) for price, count in taken.items())]
         # One in twenty trades is published before the changes that it made (5.4 % in the recordings).
         return [*deals, *changes] if self._draws.chance(0.05) else [*changes, *deals]
-
-    def _best_two(self, side: Side) -> Count:
-        resting = self.book.sides[side]
-        return sum(resting.sizes[price] for price in resting.prices[-2:])
 
     def _sweep(self, maker: Side, budget: Count) -> list[Deal]:
         """Return what an order of this size takes from the best three levels, best first, at their prices."""
         resting = self.book.sides[maker]
-        spare = len(resting) - FEWEST_LEVELS
         deals: list[Deal] = []
-        for price in reversed(resting.prices[-3:]):
-            size = resting.sizes[price]
-            count = min(budget, size if spare > 0 else size - 1)
-            if count > 0:
-                deals.append(Deal(maker, price, count))
-            if count < size:
-                break
+        for price in resting.prices[:-4:-1]:
+            count = min(budget, resting.sizes[price])
+            deals += self._portions(maker, price, count)
             budget -= count
-            spare -= 1
+            if not budget:
+                break
         return deals
 
-    def _rest_of_taker(self, taker: Side, last: Deal) -> list[Change]:
-        """Return the rest of an order that took whole levels, now resting at its own limit.
+    def _portions(self, maker: Side, price: Price, count: Count) -> list[Deal]:
+        """Return a deal with each order that is met; only one where an account's order may be among them."""
+        deals: list[Deal] = []
+        if not self.book.sides[maker].has_orders(price):
+            for order in self._crowd.at(maker, price):
+                if order.size >= count:
+                    break
+                deals.append(Deal(maker, price, order.size))
+                count -= order.size
+        return [*deals, Deal(maker, price, count)]
+
+    def _rest_of_taker(self, taker: Side, deals: list[Deal], at_ns: Nanos) -> list[Change]:
+        """Return the rest of an order that took whole levels, now and then, resting at its own limit.
 
         The venue publishes it before the levels that it took: until they go, the book is locked or crossed.
         """
-        resting = self.book.sides[taker]
-        if last.count < self.book.sides[last.maker].sizes[last.price] or len(resting) >= MOST_LEVELS:
+        maker, limit = opposite(taker), deals[-1].price
+        last_level = sum(deal.count for deal in deals if deal.price == limit)
+        if last_level < self.book.sides[maker].sizes[limit] or not self._draws.chance(0.2):
             return []
-        return [Change(taker, complement(last.price), self._draws.size())]
+        order = CrowdOrder(taker, complement(limit), self._draws.pick(tables.MID_SIZES))
+        self._crowd.plan_end(order, at_ns + self._draws.pick(tables.PLAIN_LIVES))
+        return [self._rest(order)]
+
+    # The book at the start
+
+    def _fill(self, side: Side, began_ns: Nanos) -> None:
+        draws = self._draws
+        for price in range(PRICE_PER_CENT, self._limit(side) + 1, PRICE_PER_CENT):
+            if draws.chance(self._density):
+                self._rest(CrowdOrder(side, price, draws.pick(tables.STANDING_SIZES)))
+        for number in range(_QUOTES):
+            behind = draws.pick(tables.QUOTED_BEHIND)
+            quote = CrowdOrder(side, 0, 0, behind, is_resized=number % 3 == 0, is_quote=True)
+            self._move(quote)
+            self._crowd.plan_move(quote, began_ns + draws.pick(tables.STAYS))

@@ -1,8 +1,11 @@
 """The simulated markets: whose turn it is, the engine's clock, and the publications that an action makes."""
 
+import heapq
+import math
 from collections.abc import Sequence
 
 from rlflow.exchange import frames
+from rlflow.exchange.activity import LIVELY
 from rlflow.exchange.book import SimulatedBook
 from rlflow.exchange.draws import Draws
 from rlflow.exchange.grid import named_grid
@@ -13,6 +16,8 @@ from rlflow.units import Nanos, Price, complement, format_count
 
 # Where the markets start, so that they do not look like one market.
 _FAIR: tuple[Price, ...] = (5_000, 4_300, 5_700, 4_700, 5_300)
+# Messages a second that a market makes by its own time.
+_NATURAL_RATE = 67.0
 _GRIDS = ("linear_cent", "linear_cent", "tapered_deci_cent")
 
 
@@ -26,12 +31,12 @@ class Simulation:
         self._seed = seed
         self._clock = 0
         self._trades = 0
-        self._draws = Draws(f"rlflow {seed}")
         self._flows = [
             OrderFlow(
                 SimulatedBook(ticker, frames.market_id(ticker), named_grid(_GRIDS[number % 3])),
                 Draws(f"rlflow {seed} {ticker}"),
                 _FAIR[number % len(_FAIR)],
+                tempo=LIVELY,
             )
             for number, ticker in enumerate(dict.fromkeys(tickers))
         ]
@@ -39,26 +44,34 @@ class Simulation:
             self._tick(flow.book)
         self._by_ticker = {flow.book.ticker: flow for flow in self._flows}
         self._tickers = {flow.book.market_id: flow.book.ticker for flow in self._flows}
-        self._last_count = 1
+        self._at = 0.0
+        self._due = [(self._due_of(number), number) for number in range(len(self._flows))]
+        heapq.heapify(self._due)
 
     def gap(self) -> float:
         """Return the time from the last action to the next, in units of the mean time between two *messages*."""
-        return self._draws.gap() * self._last_count
+        return self._due[0][0] - self._at
 
     def step(self, at_ns: Nanos) -> list[Item]:
         """Carry out one action and return its publications, which share a clock and a time; never nothing."""
-        draw = self._draws.random()
-        flow = self._flows[int(draw * draw * len(self._flows))]
-        happenings = flow.act()
+        self._at, number = self._due[0]
+        flow = self._flows[number]
+        happenings = flow.act(flow.next_due_ns)
+        heapq.heapreplace(self._due, (self._due_of(number), number))
         self._tick(flow.book)
         times = _Times(at_ns)
-        self._last_count = len(happenings)
         return [
             self._delta(flow.book, happening, times)
             if isinstance(happening, Change)
             else self._trade(flow.book, happening, times)
             for happening in happenings
         ]
+
+    def _due_of(self, number: int) -> float:
+        """Return when a market acts next: each lives by its own time, which passes faster the busier it is."""
+        markets = len(self._flows)
+        share = math.sqrt((number + 1) / markets) - math.sqrt(number / markets)
+        return self._flows[number].next_due_ns * 1e-9 * _NATURAL_RATE / share
 
     def _tick(self, book: SimulatedBook) -> None:
         self._clock += 1

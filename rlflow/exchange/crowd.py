@@ -1,0 +1,83 @@
+"""The orders of the simulated crowd: where they rest, and when their owners want to change them.
+
+The book knows only how much the crowd has at a level; this knows of whom. Takers and accounts change the book without
+asking, so what is said here of a level is at least what the crowd has there, never less.
+"""
+
+import heapq
+import itertools
+
+import msgspec
+
+from rlflow.units import Count, Nanos, Price, Side
+
+
+class CrowdOrder(msgspec.Struct, eq=False, gc=False):
+    """One order; `size` is 0 while it does not rest."""
+
+    side: Side
+    price: Price
+    size: Count
+    behind: int = 0
+    """Of a quote: cents behind the best possible bid at which it likes to be."""
+    is_resized: bool = False
+    """Of a quote: it takes another size when it moves."""
+    is_quote: bool = False
+
+
+class Crowd:
+    """All orders of the crowd in one market. Each step costs a logarithm of their number, some hundred."""
+
+    def __init__(self) -> None:
+        self._levels: dict[Side, dict[Price, list[CrowdOrder]]] = {"yes": {}, "no": {}}
+        self._ends: list[tuple[Nanos, int, CrowdOrder]] = []
+        self._moves: list[tuple[Nanos, int, CrowdOrder]] = []
+        self._numbers = itertools.count()
+
+    def rest(self, order: CrowdOrder) -> None:
+        """Put an order behind the others at its price."""
+        self._levels[order.side].setdefault(order.price, []).append(order)
+
+    def leave(self, order: CrowdOrder) -> None:
+        """Take an order out of its level; it has no size afterwards."""
+        level = self._levels[order.side][order.price]
+        level.remove(order)
+        if not level:
+            del self._levels[order.side][order.price]
+        order.size = 0
+
+    def at(self, side: Side, price: Price) -> list[CrowdOrder]:
+        """Return the orders at a price, those that are served first in front; not to be changed."""
+        return self._levels[side].get(price, [])
+
+    def fit(self, side: Side, price: Price, count: Count) -> None:
+        """Let a level hold no more than `count`: takers have served themselves, from the front."""
+        level = self.at(side, price)
+        surplus = sum(order.size for order in level) - count
+        while surplus > 0:
+            first = level[0]
+            if first.size > surplus:
+                first.size -= surplus
+                return
+            surplus -= first.size
+            self.leave(first)
+
+    def plan_end(self, order: CrowdOrder, due_ns: Nanos) -> None:
+        """Note when an order is to be cancelled."""
+        heapq.heappush(self._ends, (due_ns, next(self._numbers), order))
+
+    def plan_move(self, quote: CrowdOrder, due_ns: Nanos) -> None:
+        """Note when a quote is to be moved."""
+        heapq.heappush(self._moves, (due_ns, next(self._numbers), quote))
+
+    def next_end(self, at_ns: Nanos) -> CrowdOrder | None:
+        """Take the order that is to be cancelled first, if its time has come."""
+        while self._ends and self._ends[0][0] <= at_ns:
+            order = heapq.heappop(self._ends)[2]
+            if order.size:
+                return order
+        return None
+
+    def next_move(self) -> CrowdOrder:
+        """Take the quote that is to be moved first, whether or not its time has come; there must be one."""
+        return heapq.heappop(self._moves)[2]

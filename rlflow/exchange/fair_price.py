@@ -1,0 +1,45 @@
+"""Where the simulated crowd thinks the price belongs."""
+
+import math
+from statistics import NormalDist
+
+from rlflow.exchange.draws import Draws
+from rlflow.units import ONE_DOLLAR, PRICE_PER_CENT, Nanos, Price
+
+_NORMAL = NormalDist()
+# An endless market stays between these.
+_LOWEST, _HIGHEST = 15.0, 85.0
+# Cents by which an endless market's price moves in a step.
+_STEP_CENTS = 0.6
+# Steps of a market's life, in which its question is decided: recorded prices move 2 cents in one second of ten.
+_STEPS_OF_LIFE = 2_200
+
+
+class FairPrice:
+    """A random walk, in steps that the flow's activity makes.
+
+    Of a market that closes, it is the chance that a random walk ends above 0: it moves little at first, more and more
+    if it stays near the middle, and is 0 or 1 dollar at the close. Without a close it wanders between 15 and 85 cents.
+    """
+
+    def __init__(self, draws: Draws, price: Price, began_ns: Nanos, closes_ns: Nanos | None = None) -> None:
+        self._draws = draws
+        self._cents = price / PRICE_PER_CENT
+        self._life_ns = 0 if closes_ns is None else closes_ns - began_ns
+        self._closes_ns = closes_ns
+        self._walked = _NORMAL.inv_cdf(min(max(price / ONE_DOLLAR, 0.01), 0.99))
+
+    @property
+    def price(self) -> Price:
+        """The fair price of YES, 0 to 10,000."""
+        return round(self._cents * PRICE_PER_CENT)
+
+    def step(self, at_ns: Nanos) -> None:
+        """Move on."""
+        shock = self._draws.normal()
+        if self._closes_ns is None:
+            self._cents = min(max(self._cents + _STEP_CENTS * shock, _LOWEST), _HIGHEST)
+            return
+        self._walked += shock / math.sqrt(_STEPS_OF_LIFE)
+        left = max(self._closes_ns - at_ns, 1) / self._life_ns
+        self._cents = 100 * _NORMAL.cdf(self._walked / math.sqrt(left))

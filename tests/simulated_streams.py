@@ -1,0 +1,30 @@
+"""Lives of one simulated market, as streams for `tests.market_statistics`."""
+
+from collections.abc import Iterator
+
+from rlflow.exchange.book import SimulatedBook
+from rlflow.exchange.draws import Draws
+from rlflow.exchange.order_flow import OrderFlow
+from rlflow.units import Nanos
+from tests.market_statistics import Group, Stream
+
+LIFE_NS: Nanos = 900 * 10**9
+"""A quarter of an hour, as in the recorded series."""
+_BEGINS_NS: Nanos = 30 * 10**9
+# The recordings begin 10 to 107 s after the market opened.
+
+
+def stream(seed: int) -> Stream:
+    """Return a market's life from half a minute after its opening to its close."""
+    book = SimulatedBook("KXSIM", "id")
+    flow = OrderFlow(book, Draws(f"calibration {seed}"), 5_000, closes_ns=LIFE_NS)
+    while flow.next_due_ns < _BEGINS_NS:
+        flow.act(flow.next_due_ns)
+    levels = {side: dict(resting.sizes) for side, resting in book.sides.items()}
+    return Stream(_BEGINS_NS // 1_000, levels, _groups(flow))
+
+
+def _groups(flow: OrderFlow) -> Iterator[Group]:
+    while flow.next_due_ns < LIFE_NS:
+        at_ns = flow.next_due_ns
+        yield Group(at_ns // 1_000, flow.act(at_ns))
