@@ -2,8 +2,9 @@
 
 import json
 
-from rlflow.exchange.conversation import Conversation, Limits
-from rlflow.exchange.faults import Fault, FaultScript
+from rlflow.exchange.conversation import Caller, Conversation, Limits
+from rlflow.exchange.fault_script import FaultScript
+from rlflow.exchange.faults import Fault
 from rlflow.exchange.items import ORDERBOOK, TRADE, Image, Item
 from tests.exchange_client import Frame
 
@@ -37,20 +38,29 @@ class TwoBooks:
 class Desk:
     """A conversation whose answers are read at once."""
 
-    def __init__(self, limits: Limits | None = None, *faults: Fault) -> None:
+    def __init__(self, limits: Limits | None = None, *faults: Fault, caller: Caller | None = None) -> None:
         self.markets = TwoBooks()
-        self.conversation = Conversation(self.markets, limits, FaultScript(faults))
+        self.conversation = Conversation(self.markets, limits, FaultScript(faults), caller)
+        self.now_ms = NOW_MS
 
     def say(self, text: str | bytes) -> list[Frame]:
-        self.conversation.receive(text, NOW_MS)
+        self.conversation.receive(text, self.now_ms)
         return self.read()
 
     def publish(self, *items: Item) -> list[Frame]:
-        self.conversation.publish(items, NOW_MS)
+        self.conversation.publish(items, self.now_ms)
+        return self.read()
+
+    def wait(self, seconds: float) -> list[Frame]:
+        self.now_ms += round(seconds * 1000)
+        self.conversation.advance(self.now_ms)
         return self.read()
 
     def read(self) -> list[Frame]:
-        return [json.loads(frame) for frame in self.conversation.outbox.take(10**9)]
+        return [json.loads(frame) for frame in self.read_bytes()]
+
+    def read_bytes(self) -> list[bytes]:
+        return self.conversation.outlet.outbox.take(10**9)
 
 
 def delta(ticker: str, *, no_price: int = -1, recorded_seq: int | None = None) -> Item:

@@ -7,8 +7,8 @@ import trio
 
 from rlflow.exchange.config import DEFAULT_TICKERS
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
-from rlflow.exchange.faults import Fault, FaultKind
-from rlflow.exchange.items import ORDERBOOK
+from rlflow.exchange.fault_kinds import FaultKind
+from rlflow.exchange.faults import Fault
 from tests.exchange_client import LIMIT_S, connected, gapless, raw_subscriber, running, subscribe
 from tests.exchange_desk import NOW_MS, Desk, delta, trade
 
@@ -29,21 +29,21 @@ def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
     ],
 )
 def test_a_scripted_fault_strikes_once_at_its_frame(kind: FaultKind, expected: list[int]) -> None:
-    desk = Desk(None, Fault(kind, frame=2))
+    desk = Desk(None, Fault(kind, number=2))
     frames = desk.say(subscribe(1, "A"))[2:] + desk.publish(delta("A"), trade("A"), delta("A"), delta("A"))
     assert [each["seq"] for each in frames if each["sid"] == 1] == expected
 
 
 def test_a_garbled_frame_is_cut_in_half() -> None:
-    desk = Desk(None, Fault(FaultKind.GARBLE, frame=1))
+    desk = Desk(None, Fault(FaultKind.GARBLE, number=1))
     desk.conversation.receive(subscribe(1, "A"), NOW_MS)
     with pytest.raises(json.JSONDecodeError):
-        json.loads(desk.conversation.outbox.take(10**9)[2])
+        json.loads(desk.read_bytes()[2])
 
 
 @pytest.mark.parametrize(("kind", "code"), [(FaultKind.CHANNEL_FAILURE, 10), (FaultKind.SLOW_CONSUMER, 25)])
 def test_a_subscription_can_be_made_to_fail(kind: FaultKind, code: int) -> None:
-    desk = Desk(None, Fault(kind, frame=2))
+    desk = Desk(None, Fault(kind, number=2))
     desk.say(subscribe(1, "A"))
     change, failure = desk.publish(delta("A"), delta("A"))
     assert (change["seq"], failure["seq"], failure["msg"]["code"]) == (2, 3, code)
@@ -51,23 +51,23 @@ def test_a_subscription_can_be_made_to_fail(kind: FaultKind, code: int) -> None:
 
 @pytest.mark.parametrize("kind", [FaultKind.CLOSE, FaultKind.ABORT])
 def test_a_connection_can_be_made_to_end_behind_a_frame(kind: FaultKind) -> None:
-    desk = Desk(None, Fault(kind, frame=2))
+    desk = Desk(None, Fault(kind, number=2))
     desk.say(subscribe(1, "A"))
     assert [each["seq"] for each in desk.publish(delta("A"), delta("A"))] == [2]
-    assert desk.conversation.ending is not None
-    assert desk.conversation.ending.is_abrupt == (kind is FaultKind.ABORT)
+    assert desk.conversation.outlet.ending is not None
+    assert desk.conversation.outlet.ending.is_abrupt == (kind is FaultKind.ABORT)
 
 
 def test_a_fault_can_be_asked_for_at_the_next_frame() -> None:
     desk = Desk()
     desk.say(subscribe(1, "A"))
     desk.publish(delta("A"))
-    desk.conversation.script.add_next(FaultKind.DROP, ORDERBOOK)
+    desk.conversation.outlet.script.add(Fault(FaultKind.DROP))
     assert [each["seq"] for each in desk.publish(delta("A"), delta("A"))] == [4]
 
 
 async def test_an_aborted_connection_ends_without_a_close_frame_behind_its_frame(credentials: Credentials) -> None:
-    faults = (Fault(FaultKind.ABORT, frame=10),)
+    faults = (Fault(FaultKind.ABORT, connection=1, number=10),)
     async with running(credentials, faults=faults) as exchange:
         async with connected(exchange.url, credentials.signer) as client:
             await client.say(ONE_BOOK)
@@ -81,7 +81,7 @@ async def test_an_aborted_connection_ends_without_a_close_frame_behind_its_frame
 
 async def test_a_closed_connection_ends_with_a_close_frame_behind_its_frame(credentials: Credentials) -> None:
     async with (
-        running(credentials, faults=(Fault(FaultKind.CLOSE, frame=10),)) as exchange,
+        running(credentials, faults=(Fault(FaultKind.CLOSE, connection=1, number=10),)) as exchange,
         connected(exchange.url, credentials.signer) as client,
     ):
         await client.say(ONE_BOOK)
@@ -91,7 +91,7 @@ async def test_a_closed_connection_ends_with_a_close_frame_behind_its_frame(cred
 
 async def test_a_muted_connection_stays_open_and_silent(credentials: Credentials) -> None:
     async with (
-        running(credentials, faults=(Fault(FaultKind.MUTE, frame=5),), ping_interval_s=0.01) as exchange,
+        running(credentials, faults=(Fault(FaultKind.MUTE, number=5),), ping_interval_s=0.01) as exchange,
         connected(exchange.url, credentials.signer) as client,
     ):
         await client.say(ONE_BOOK)

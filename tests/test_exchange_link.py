@@ -30,7 +30,7 @@ async def test_a_connection_is_drained_only_when_the_write_under_way_is_done() -
             nursery.start_soon(link.write)
             link.publish([delta("A")])
             await trio.testing.wait_all_tasks_blocked()
-            assert len(desk.conversation.outbox) == 0
+            assert len(desk.conversation.outlet.outbox) == 0
             nursery.start_soon(wait)
             await trio.testing.wait_all_tasks_blocked()
             assert not drained.is_set()

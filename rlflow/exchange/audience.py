@@ -5,10 +5,11 @@ from collections.abc import Iterable
 import attrs
 import trio
 
-from rlflow.exchange.conversation import Ending
-from rlflow.exchange.faults import FaultKind
-from rlflow.exchange.items import ORDERBOOK, Item
+from rlflow.exchange.fault_script import FaultScript
+from rlflow.exchange.faults import Fault
+from rlflow.exchange.items import Item
 from rlflow.exchange.link import Link
+from rlflow.exchange.outlet import Ending
 
 
 @attrs.frozen
@@ -30,11 +31,12 @@ class ExchangeStatistics:
 class Audience:
     """The open links. Whoever publishes need not know how many there are."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self.accepted = 0
         self.refused = 0
         self.has_heard_all = False
         """Whether a replay has come to its end."""
+        self._faults = list(faults)
         self._links: set[Link] = set()
         self._changed = trio.Event()
         self._sent_frames = 0
@@ -90,10 +92,21 @@ class Audience:
         while not self._links.isdisjoint(leaving):
             await self._changed.wait()
 
-    def inject(self, kind: FaultKind, channel: str = ORDERBOOK) -> None:
-        """Let a fault strike every open connection at the channel's next frame."""
-        for link in self._links:
-            link.conversation.script.add_next(kind, channel)
+    def script(self, number: int) -> FaultScript:
+        """Return the faults with which the n-th connection begins."""
+        return FaultScript(fault for fault in self._faults if fault.is_for(number))
+
+    def inject(self, fault: Fault) -> int:
+        """Let a fault strike the open connections that it is for; return how many they are.
+
+        One that is for a connection yet to come waits for it.
+        """
+        if fault.connection > self.accepted:
+            self._faults.append(fault)
+        struck = [link for link in self._links if fault.is_for(link.number)]
+        for link in struck:
+            link.conversation.outlet.script.add(fault)
+        return len(struck)
 
     def statistics(self) -> ExchangeStatistics:
         """Return the counts so far."""

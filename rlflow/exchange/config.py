@@ -43,6 +43,8 @@ class ExchangeConfig:
     """How long a connection that is to end waits for the write under way and for the peer's close frame."""
     limits: Limits = attrs.field(factory=Limits)
     faults: tuple[Fault, ...] = ()
+    keys_without_read: frozenset[str] = frozenset()
+    """Key ids without the scope `read`: they may connect, and every subscription is refused by error 9."""
 
     @property
     def market_tickers(self) -> tuple[str, ...]:

@@ -5,12 +5,25 @@ the frames out of its outbox.
 """
 
 from collections.abc import Iterable
-from typing import assert_never
+from functools import partial
+from typing import Any, assert_never
 
 import attrs
 
 from rlflow.exchange import frames
+from rlflow.exchange.channels import (
+    ADD_MARKETS,
+    BENCHMARKS,
+    FILTERED,
+    GET_SNAPSHOT,
+    LEAVING,
+    LISTING,
+    PYTH,
+    TICKER,
+    takes_action,
+)
 from rlflow.exchange.commands import (
+    Choice,
     Code,
     Command,
     CommandRefusedError,
@@ -20,11 +33,13 @@ from rlflow.exchange.commands import (
     Update,
     read_command,
     read_envelope,
-    takes_markets,
 )
-from rlflow.exchange.faults import FaultKind, FaultScript
+from rlflow.exchange.fault_kinds import FaultKind
+from rlflow.exchange.fault_script import FaultScript
+from rlflow.exchange.faults import Fault
 from rlflow.exchange.items import ORDERBOOK, Item, Markets
-from rlflow.exchange.outbox import Outbox
+from rlflow.exchange.outlet import Outlet
+from rlflow.exchange.replies import Replies
 from rlflow.exchange.subscription import Subscription
 
 
@@ -41,28 +56,31 @@ class Limits:
 
 
 @attrs.frozen
-class Ending:
-    """How a connection is to end."""
+class Caller:
+    """Who is at the other end of a connection."""
 
-    code: int = 1000
-    reason: str = ""
-    is_abrupt: bool = False
-    """Without a close frame."""
+    account: str = ""
+    """The API key id, to which private publications are addressed."""
+    may_read: bool = True
+    """Without the scope `read`, every channel is refused by error 9."""
 
 
 class Conversation:
     """One connection's subscriptions and the frames that wait for its socket."""
 
-    def __init__(self, markets: Markets, limits: Limits | None = None, script: FaultScript | None = None) -> None:
-        self.outbox = Outbox()
-        self.ending: Ending | None = None
-        """Set when the connection is to end behind the frames in the outbox."""
-        self.is_mute = False
-        """Nothing more is to be sent behind what is in the outbox, pings included."""
+    def __init__(
+        self,
+        markets: Markets,
+        limits: Limits | None = None,
+        script: FaultScript | None = None,
+        caller: Caller | None = None,
+    ) -> None:
+        self.outlet = Outlet(script)
         self.slow_consumer_errors = 0
+        self._replies = Replies(self.outlet)
         self._markets = markets
         self._limits = limits or Limits()
-        self.script = script or FaultScript()
+        self._caller = caller or Caller()
         self._held: dict[str, Subscription] = {}
         self._last_sid = 0
         self._second = 0
@@ -82,16 +100,22 @@ class Conversation:
 
     def receive(self, text: str | bytes, now_ms: int) -> None:
         """Carry out one command; the answers go to the outbox, refusals as the venue's errors."""
-        if self.is_mute or self.ending is not None:
+        if self.outlet.is_over:
             return
         command_id = 0
         try:
             envelope = read_envelope(text)
             command_id = envelope.id
             self._count_command(now_ms)
-            self._carry_out(read_command(envelope), command_id, now_ms)
+            command = read_command(envelope)
         except CommandRefusedError as refusal:
-            self._refuse(refusal, command_id, None, now_ms)
+            self._replies.refuse(refusal, command_id, None, now_ms)
+            return
+        fault = self.outlet.script.strike_command(envelope.cmd)
+        if fault is None:
+            self._carry_out(command, command_id, now_ms)
+        else:
+            self._carry_out_badly(fault, command, command_id, now_ms)
 
     def _count_command(self, now_ms: int) -> None:
         if now_ms // 1000 != self._second:
@@ -100,41 +124,78 @@ class Conversation:
         if self._commands_in_second > self._limits.commands_per_second:
             raise CommandRefusedError(Code.TOO_MANY_COMMANDS, "command rate limit exceeded")
 
-    def _carry_out(self, command: Command, command_id: int, now_ms: int) -> None:
-        match command:
-            case Subscribe():
-                self._subscribe(command, command_id, now_ms)
-            case Unsubscribe():
-                for sid in command.sids:
-                    self._unsubscribe(sid, command_id, now_ms)
-            case Update():
-                self._update(command, command_id, now_ms)
-            case ListSubscriptions():
-                held = [{"channel": each.channel, "sid": each.sid} for each in self._held.values()]
-                self.outbox.put(frames.control("ok", command_id=command_id, msg=held, now_ms=now_ms))
+    def _carry_out_badly(self, fault: Fault, command: Command, command_id: int, now_ms: int) -> None:
+        match fault.kind:
+            case FaultKind.IGNORE:
+                pass
+            case FaultKind.TIME_OUT | FaultKind.REFUSAL:
+                code = Code.TIMED_OUT if fault.kind is FaultKind.TIME_OUT else fault.code or Code.UNREADABLE
+                self._replies.refuse(CommandRefusedError(code, "fault on request"), command_id, None, now_ms)
+            case FaultKind.LATE:
+                due_ms = now_ms + round(fault.seconds * 1000)
+                self.outlet.agenda.add(due_ms, partial(self._carry_out, command, command_id))
             case _:
-                assert_never(command)
+                with self._replies.suffering(fault, command_id, now_ms):
+                    self._carry_out(command, command_id, now_ms)
+
+    def _carry_out(self, command: Command, command_id: int, now_ms: int) -> None:
+        try:
+            match command:
+                case Subscribe():
+                    self._subscribe(command, command_id, now_ms)
+                case Unsubscribe():
+                    for sid in command.sids:
+                        self._unsubscribe(sid, command_id, now_ms)
+                case Update():
+                    self._update(command, command_id, now_ms)
+                case ListSubscriptions():
+                    held = [{"channel": each.channel, "sid": each.sid} for each in self._held.values()]
+                    self._replies.listed(held, command_id, now_ms)
+                case _:
+                    assert_never(command)
+        except CommandRefusedError as refusal:
+            self._replies.refuse(refusal, command_id, None, now_ms)
+
+    # Subscribing
 
     def _subscribe(self, command: Subscribe, command_id: int, now_ms: int) -> None:
         """Subscribe to new channels, merge into held ones; all replies first, then the snapshots."""
-        self._check(command)
+        tickers = self._named(command.choice)
+        self._check(command, tickers)
         wanted: list[tuple[Subscription, tuple[str, ...]]] = []
         for channel in command.channels:
+            named = tickers if channel in FILTERED and command.choice.has_markets else None
             held = self._held.get(channel)
             if held is None:
-                wanted.append((self._open(channel, command, command_id, now_ms), command.tickers or ()))
+                held = self._open(channel, command, named)
+                self._replies.subscribed(held, command_id, now_ms)
+                wanted.append((held, named or ()))
             else:
-                wanted.append((held, held.add(command.tickers)))
-                self._acknowledge(held, command_id, now_ms)
-        for subscription, tickers in wanted:
+                new = held.add(named)
+                held.sources.update(command.choice.sources(channel))
+                self._replies.ok(held, command_id, now_ms)
+                wanted.append((held, new if channel == ORDERBOOK else named or ()))
+        for subscription, named in wanted:
             if subscription.channel == ORDERBOOK:
-                self._send_snapshots(subscription, tickers, 0, now_ms)
+                self._send_snapshots(subscription, named, 0, now_ms)
+            elif subscription.channel == TICKER and command.send_initial_snapshot:
+                self._send_quotes(subscription, named, now_ms)
 
-    def _check(self, command: Subscribe) -> None:
+    def _named(self, choice: Choice) -> tuple[str, ...]:
+        """Return the markets that a command names by ticker or id."""
+        found = {market_id: self._markets.ticker_of(market_id) for market_id in choice.market_ids}
+        unknown = [market_id for market_id, ticker in found.items() if ticker is None]
+        if unknown:
+            raise CommandRefusedError(Code.MALFORMED, f"unknown market id {unknown[0][:40]!r}")
+        return choice.tickers + tuple(ticker for ticker in found.values() if ticker is not None)
+
+    def _check(self, command: Subscribe, tickers: tuple[str, ...]) -> None:
         """Refuse a subscription that cannot be served as a whole, before anything is changed."""
-        for channel in command.channels:
+        if not self._caller.may_read:
+            raise CommandRefusedError(Code.UNAUTHORIZED, "the key has no scope for this channel")
+        for channel in FILTERED.intersection(command.channels):
             held = self._held.get(channel)
-            count = len(command.tickers or ()) if held is None else held.count_with(command.tickers)
+            count = len(tickers) if held is None else held.count_with(tickers)
             if count > self._limits.markets:
                 raise CommandRefusedError(Code.TOO_MANY_MARKETS, "too many markets in one subscription")
         if ORDERBOOK in command.channels and ORDERBOOK not in self._held:
@@ -142,77 +203,85 @@ class Conversation:
             if objection is not None:
                 raise CommandRefusedError(Code.MALFORMED, objection)
 
-    def _open(self, channel: str, command: Subscribe, command_id: int, now_ms: int) -> Subscription:
+    def _open(self, channel: str, command: Subscribe, tickers: tuple[str, ...] | None) -> Subscription:
         self._last_sid += 1
-        tickers = None if command.tickers is None else set(command.tickers)
-        opened = Subscription(
-            self._last_sid, channel, tickers, command.use_yes_price, skips_ticker_ack=command.skip_ticker_ack
+        opened = self._held[channel] = Subscription(
+            self._last_sid,
+            channel,
+            None if tickers is None else set(tickers),
+            command.use_yes_price,
+            skips_ticker_ack=command.skip_ticker_ack,
+            account=self._caller.account,
+            market_ids=set(command.choice.market_ids) if channel == TICKER else set(),
+            sources=set(command.choice.sources(channel)),
         )
-        self._held[channel] = opened
-        msg = {"channel": channel, "sid": opened.sid}
-        self.outbox.put(frames.control("subscribed", command_id=command_id, msg=msg, now_ms=now_ms))
         return opened
-
-    def _acknowledge(self, held: Subscription, command_id: int, now_ms: int) -> None:
-        seq, msg = held.next_seq(), held.acknowledgement()
-        self.outbox.put(
-            frames.control("ok", command_id=command_id, sid=held.sid, seq=seq, msg=msg, now_ms=now_ms), held
-        )
 
     def _unsubscribe(self, sid: int, command_id: int, now_ms: int) -> None:
         try:
             held = self._subscription(sid)
         except CommandRefusedError as refusal:
             # The other sids of the command are ended all the same.
-            self._refuse(refusal, command_id, None, now_ms)
+            self._replies.refuse(refusal, command_id, None, now_ms)
             return
         del self._held[held.channel]
-        seq = held.next_seq()
-        self.outbox.put(frames.control("unsubscribed", command_id=command_id, sid=sid, seq=seq, now_ms=now_ms))
+        self._replies.unsubscribed(held, command_id, now_ms)
+
+    # Changing a subscription
 
     def _update(self, command: Update, command_id: int, now_ms: int) -> None:
         held = self._subscription(command.sid)
         try:
-            self._check_update(held, command)
+            tickers = self._named(command.choice)
+            self._check_update(held, command, tickers)
         except CommandRefusedError as refusal:
-            self._refuse(refusal, command_id, held, now_ms)
+            self._replies.refuse(refusal, command_id, held, now_ms)
             return
-        if command.action == "get_snapshot":
-            self._send_snapshots(held, command.tickers, command_id, now_ms)
+        if command.action == GET_SNAPSHOT:
+            self._send_snapshots(held, tickers, command_id, now_ms)
             return
-        new: tuple[str, ...] = ()
-        if command.action == "add_markets":
-            new = held.add(command.tickers)
-        elif held.tickers is not None:
-            held.tickers.difference_update(command.tickers)
-        self._acknowledge(held, command_id, now_ms)
+        new = self._change(held, command, tickers)
+        self._replies.ok(held, command_id, now_ms)
         if held.channel == ORDERBOOK:
             self._send_snapshots(held, new, 0, now_ms)
+        elif held.channel == TICKER and command.send_initial_snapshot:
+            self._send_quotes(held, new, now_ms)
 
-    def _check_update(self, held: Subscription, command: Update) -> None:
-        if not takes_markets(held.channel, command.action):
+    def _check_update(self, held: Subscription, command: Update, tickers: tuple[str, ...]) -> None:
+        if not takes_action(held.channel, command.action):
             raise CommandRefusedError(Code.UNKNOWN_ACTION, f"action {command.action[:40]!r} is not valid here")
-        if not command.tickers:
+        if held.channel in BENCHMARKS or held.channel == PYTH:
+            if command.action not in LISTING and not command.choice.sources(held.channel):
+                code = Code.NO_INDICES if held.channel in BENCHMARKS else Code.NO_UNDERLYINGS
+                raise CommandRefusedError(code, "index ids or underlying tickers missing")
+            return
+        if not tickers or (command.choice.market_ids and held.channel != TICKER):
             raise CommandRefusedError(Code.NO_MARKETS, "market specification missing")
-        if command.action == "add_markets":
-            if held.count_with(command.tickers) > self._limits.markets:
+        if command.action == ADD_MARKETS:
+            if held.count_with(tickers) > self._limits.markets:
                 raise CommandRefusedError(Code.TOO_MANY_MARKETS, "too many markets in one subscription")
-        elif held.tickers is None or not held.tickers.issuperset(command.tickers):
+        elif held.tickers is None or not held.tickers.issuperset(tickers):
             # The venue's documents are silent about markets that are not held (protocol 10, 22).
-            raise CommandRefusedError(Code.MALFORMED, "market not in the subscription", tickers=command.tickers)
+            raise CommandRefusedError(Code.MALFORMED, "market not in the subscription", tickers=tickers)
+
+    def _change(self, held: Subscription, command: Update, tickers: tuple[str, ...]) -> tuple[str, ...]:
+        """Add to, or take from, a subscription; return the markets that are new to it."""
+        choice = command.choice
+        if command.action not in LEAVING:
+            held.market_ids.update(choice.market_ids)
+            held.sources.update(choice.sources(held.channel))
+            return held.add(tickers) if command.action == ADD_MARKETS else ()
+        held.sources.difference_update(choice.sources(held.channel))
+        if held.tickers is not None:
+            held.tickers.difference_update(tickers)
+            held.market_ids = {each for each in held.market_ids if self._markets.ticker_of(each) in held.tickers}
+        return ()
 
     def _subscription(self, sid: int) -> Subscription:
         for held in self._held.values():
             if held.sid == sid:
                 return held
         raise CommandRefusedError(Code.UNKNOWN_SID, f"unknown sid {sid}")
-
-    def _refuse(self, refusal: CommandRefusedError, command_id: int, held: Subscription | None, now_ms: int) -> None:
-        msg: dict[str, object] = {"code": int(refusal.code), "msg": refusal.text}
-        if refusal.tickers:
-            msg["market_tickers"] = refusal.tickers
-        sid, seq = (None, None) if held is None else (held.sid, held.next_seq())
-        self.outbox.put(frames.control("error", command_id=command_id, sid=sid, seq=seq, msg=msg, now_ms=now_ms))
 
     # What the markets say
 
@@ -228,52 +297,34 @@ class Conversation:
             elif held.queued >= limit:
                 self._fail(held, Code.SLOW_CONSUMER, now_ms)
             else:
-                self._send(held, held.frame(item), now_ms)
+                self._send(held, item.ticker, held.frame(item), now_ms)
+
+    def advance(self, now_ms: int) -> None:
+        """Do what was put off until now."""
+        self.outlet.agenda.advance(now_ms)
 
     def _send_snapshots(self, held: Subscription, tickers: tuple[str, ...], command_id: int, now_ms: int) -> None:
         for ticker in tickers:
             image = self._markets.image(ticker)
-            if image is not None:
-                frame = frames.snapshot(
-                    image,
-                    sid=held.sid,
-                    seq=held.numbering.insert(),
-                    use_yes_price=held.use_yes_price,
-                    command_id=command_id,
-                    now_ms=now_ms,
-                )
-                self._send(held, frame, now_ms)
+            if image is None or self.outlet.script.strike_snapshot(ticker):
+                continue
+            fields: dict[str, Any] = {"use_yes_price": held.use_yes_price, "command_id": command_id, "now_ms": now_ms}
+            frame = frames.snapshot(image, sid=held.sid, seq=held.numbering.insert(), **fields)
+            self._send(held, ticker, frame, now_ms)
 
-    def _send(self, held: Subscription, frame: bytes, now_ms: int) -> None:
-        if self.ending is not None or self.is_mute:
-            return
-        if self.script.is_idle:
-            self.outbox.put(frame, held)
-            return
-        struck = self.script.strike(held.channel, frame)
-        for each in struck.frames:
-            self.outbox.put(each, held)
-        if struck.then is not None:
-            self._suffer(struck.then, held, now_ms)
+    def _send_quotes(self, held: Subscription, tickers: tuple[str, ...], now_ms: int) -> None:
+        for ticker in tickers:
+            quote = self._markets.quote(ticker)
+            if quote is not None:
+                self._send(held, ticker, held.frame(quote), now_ms)
 
-    def _suffer(self, fault: FaultKind, held: Subscription, now_ms: int) -> None:
-        match fault:
-            case FaultKind.CHANNEL_FAILURE:
-                self._fail(held, Code.CHANNEL_FAILED, now_ms)
-            case FaultKind.SLOW_CONSUMER:
-                self._fail(held, Code.SLOW_CONSUMER, now_ms)
-            case FaultKind.CLOSE:
-                self.ending = Ending(1011, "fault on request")
-            case FaultKind.ABORT:
-                self.ending = Ending(1006, is_abrupt=True)
-            case FaultKind.MUTE:
-                self.is_mute = True
-            case _:
-                raise ValueError(f"{fault} happens to the frame itself")
+    def _send(self, held: Subscription, ticker: str, frame: bytes, now_ms: int) -> None:
+        failure = self.outlet.send(held, ticker, frame, now_ms)
+        if failure is not None:
+            self._fail(held, failure, now_ms)
 
     def _fail(self, held: Subscription, code: Code, now_ms: int) -> None:
         """End a subscription by an error; what is queued still goes out, then there is silence on its sid."""
         self._held.pop(held.channel, None)
         self.slow_consumer_errors += code is Code.SLOW_CONSUMER
-        msg = {"code": int(code), "msg": "subscription ended"}
-        self.outbox.put(frames.control("error", sid=held.sid, seq=held.next_seq(), msg=msg, now_ms=now_ms))
+        self._replies.failed(held, code, now_ms)

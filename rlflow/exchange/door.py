@@ -10,11 +10,11 @@ import wsproto.utilities
 
 from rlflow.exchange.audience import Audience
 from rlflow.exchange.config import ExchangeConfig
-from rlflow.exchange.conversation import Conversation, Ending, Limits
-from rlflow.exchange.faults import FaultScript
+from rlflow.exchange.conversation import Conversation, Limits
 from rlflow.exchange.handshake import check_upgrade
 from rlflow.exchange.items import Markets
 from rlflow.exchange.link import Link
+from rlflow.exchange.outlet import Ending
 from rlflow.exchange.stream import SharedStream
 from rlflow.units import Nanos
 
@@ -103,8 +103,8 @@ class Door:
     def _new_link(self, websocket: trio_websocket.WebSocketConnection, stream: SharedStream) -> Link:
         self.audience.accepted += 1
         number = self.audience.accepted
-        script = FaultScript(fault for fault in self.config.faults if fault.connection == number)
-        return Link(number, websocket, stream, Conversation(self.markets, self.limits, script), self._now_ms)
+        conversation = Conversation(self.markets, self.limits, self.audience.script(number))
+        return Link(number, websocket, stream, conversation, self._now_ms)
 
     def _now_ms(self) -> int:
         return self.now_ns() // 1_000_000

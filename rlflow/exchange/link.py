@@ -1,12 +1,14 @@
 """One accepted websocket: moves texts into its conversation and frames out of it."""
 
+import math
 from collections.abc import Callable, Iterable
 
 import trio
 import trio_websocket
 
-from rlflow.exchange.conversation import Conversation, Ending
+from rlflow.exchange.conversation import Conversation
 from rlflow.exchange.items import Item
+from rlflow.exchange.outlet import Ending
 from rlflow.exchange.stream import SharedStream
 
 PEER_LEFT = Ending(1006, "the peer left", is_abrupt=True)
@@ -33,6 +35,7 @@ class Link:
     ) -> None:
         self.number = number
         self.conversation = conversation
+        self._outlet = conversation.outlet
         self._websocket = websocket
         self._stream = stream
         self._now_ms = now_ms
@@ -48,11 +51,18 @@ class Link:
     @property
     def is_full(self) -> bool:
         """Whether a source that can wait should wait."""
-        return self.conversation.outbox.size_bytes > _ROOM_BYTES and not self._ended.is_set()
+        return self._outlet.outbox.size_bytes > _ROOM_BYTES and not self._ended.is_set()
 
     def publish(self, items: Iterable[Item]) -> None:
         """Queue what the markets published."""
         self.conversation.publish(items, self._now_ms())
+        self._react()
+
+    def _react(self) -> None:
+        """Let the tasks see what the conversation has come to."""
+        if self._outlet.deafness_s:
+            self._stream.deafen(self._outlet.deafness_s)
+            self._outlet.deafness_s = 0.0
         self._news.set()
 
     def end(self, ending: Ending) -> None:
@@ -74,7 +84,7 @@ class Link:
 
     async def wait_drained(self) -> None:
         """Wait until everything queued has left, or never will."""
-        while (self._in_flight or len(self.conversation.outbox)) and not self._ended.is_set():
+        while (self._in_flight or len(self._outlet.outbox)) and not self._ended.is_set():
             await self._progress.wait()
 
     async def listen(self, on_command: Callable[[], None]) -> None:
@@ -85,7 +95,7 @@ class Link:
                 # Who asks without reading the answers is not listened to until he does.
                 await self.wait_room()
                 self.conversation.receive(text, self._now_ms())
-                self._news.set()
+                self._react()
                 on_command()
         except trio_websocket.ConnectionClosed:
             self.end(PEER_LEFT)
@@ -103,17 +113,25 @@ class Link:
             self.end(PEER_LEFT)
 
     async def _write_some(self) -> None:
-        self._in_flight = self.conversation.outbox.take(_WRITE_BYTES)
+        while pause_s := self._outlet.outbox.take_pause():
+            await self._stream.stall(pause_s)
+        self.conversation.advance(self._now_ms())
+        self._in_flight = self._outlet.outbox.take(_WRITE_BYTES)
         if self._in_flight:
             await self._stream.send_frames(self._in_flight)
             self.sent_frames += len(self._in_flight)
             self._in_flight = []
             self._tell_progress()
             return
-        if self.conversation.ending is not None:
-            self.end(self.conversation.ending)
-        await self._news.wait()
-        self._news = trio.Event()
+        if self._outlet.ending is not None:
+            self.end(self._outlet.ending)
+        with trio.move_on_after(self._until_due_s()):
+            await self._news.wait()
+            self._news = trio.Event()
+
+    def _until_due_s(self) -> float:
+        due_ms = self._outlet.agenda.next_ms
+        return math.inf if due_ms is None else max(0.0, (due_ms - self._now_ms()) / 1000)
 
     def _tell_progress(self) -> None:
         self._progress.set()
@@ -124,7 +142,7 @@ class Link:
         try:
             while True:
                 await trio.sleep(interval_s)
-                if self.conversation.is_mute:
+                if self._outlet.is_mute:
                     return
                 with trio.move_on_after(limit_s) as scope:
                     await self._websocket.ping(b"heartbeat")

@@ -10,10 +10,12 @@ import trio
 
 from rlflow.exchange.audience import Audience, ExchangeStatistics
 from rlflow.exchange.config import Address, ExchangeConfig
-from rlflow.exchange.conversation import Ending, Limits
+from rlflow.exchange.conversation import Limits
 from rlflow.exchange.door import Door
-from rlflow.exchange.faults import FaultKind
-from rlflow.exchange.items import ORDERBOOK, Markets
+from rlflow.exchange.fault_kinds import FaultKind
+from rlflow.exchange.faults import Fault
+from rlflow.exchange.items import Markets
+from rlflow.exchange.outlet import Ending
 from rlflow.exchange.replay import ReplayedMarkets
 from rlflow.exchange.simulation import Simulation
 from rlflow.exchange.sources import run_replay, run_simulation
@@ -47,9 +49,12 @@ class Exchange:
         """Return the counts so far."""
         return self._audience.statistics()
 
-    def inject(self, kind: FaultKind, channel: str = ORDERBOOK) -> None:
-        """Let a fault strike every open connection at the channel's next frame."""
-        self._audience.inject(kind, channel)
+    def inject(self, fault: Fault | FaultKind) -> int:
+        """Let a fault strike from now on; of a mere kind, the next thing that it can strike.
+
+        Returns how many open connections it is for. One that names a connection yet to come waits for it.
+        """
+        return self._audience.inject(fault if isinstance(fault, Fault) else Fault(fault))
 
     async def disconnect(self, ending: Ending | None = None) -> None:
         """End all connections behind what is queued, as for maintenance, and wait until they are gone."""
@@ -70,7 +75,7 @@ async def serve(
         OSError: The port cannot be had.
         RecordingError: A recording turned out to be damaged.
     """
-    audience = Audience()
+    audience = Audience(config.faults)
     source = _source(config, audience, now_ns)
     door = Door(config, source.limits, source.markets, audience, now_ns)
     listeners = await _open_listeners(config)

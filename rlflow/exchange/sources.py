@@ -6,8 +6,8 @@ from collections.abc import Callable
 import trio
 
 from rlflow.exchange.audience import Audience
-from rlflow.exchange.conversation import Ending
 from rlflow.exchange.items import Item
+from rlflow.exchange.outlet import Ending
 from rlflow.exchange.replay import Pace, Replay, ReplayedMarkets
 from rlflow.exchange.simulation import Simulation
 from rlflow.exchange.tape import Began, Played, play

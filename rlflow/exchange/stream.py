@@ -1,5 +1,6 @@
 """A stream with two writers: the websocket library, and us with many ready-made frames at a time."""
 
+import math
 from collections.abc import Sequence
 
 import trio
@@ -23,6 +24,7 @@ class SharedStream(trio.abc.Stream):
         self._transport = transport
         self._lock = trio.StrictFIFOLock()
         self._has_close_frame = False
+        self._deaf_until = -math.inf
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send what the library made."""
@@ -37,6 +39,15 @@ class SharedStream(trio.abc.Stream):
                 raise trio.ClosedResourceError("a close frame was sent")
             await self._transport.send_all(text_frames(payloads))
 
+    async def stall(self, seconds: float) -> None:
+        """Let nothing leave for so long, behind what is being sent."""
+        async with self._lock:
+            await trio.sleep(seconds)
+
+    def deafen(self, seconds: float) -> None:
+        """Let nothing be received for so long; what arrives meanwhile is received then."""
+        self._deaf_until = max(self._deaf_until, trio.current_time() + seconds)
+
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the transport takes more."""
         await self._transport.wait_send_all_might_not_block()
@@ -50,6 +61,8 @@ class SharedStream(trio.abc.Stream):
             raise
         if not data:
             self.over.set()
+        if trio.current_time() < self._deaf_until:
+            await trio.sleep_until(self._deaf_until)
         return data
 
     async def aclose(self) -> None:

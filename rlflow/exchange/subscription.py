@@ -2,7 +2,7 @@
 
 import attrs
 
-from rlflow.exchange.commands import SEQUENCED
+from rlflow.exchange.channels import BENCHMARKS, PYTH, SEQUENCED
 from rlflow.exchange.items import Item
 from rlflow.exchange.numbering import Numbering
 
@@ -17,6 +17,12 @@ class Subscription:
     """None: all markets."""
     use_yes_price: bool = False
     skips_ticker_ack: bool = False
+    account: str = ""
+    """The API key id of the connection."""
+    market_ids: set[str] = attrs.field(factory=set)
+    """Those by which some of the markets were asked for; channel ticker only."""
+    sources: set[str] = attrs.field(factory=set)
+    """Index ids or underlying tickers, "all" among them; on the channels of other people's prices only."""
     numbering: Numbering = attrs.field(factory=Numbering)
     queued: int = 0
     """Its frames that wait in the outbox."""
@@ -28,6 +34,8 @@ class Subscription:
 
     def covers(self, item: Item) -> bool:
         """Return whether the item goes to this subscription."""
+        if item.account and item.account != self.account:
+            return False
         if self.tickers is None or item.ticker in self.tickers:
             return True
         return not item.ticker and self.tickers.issuperset(item.markets)
@@ -35,6 +43,8 @@ class Subscription:
     def frame(self, item: Item) -> bytes:
         """Return the item as this subscription's next frame."""
         tail = item.yes_priced_tail() if self.use_yes_price else item.tail
+        if item.causer and item.causer == self.account:
+            tail = item.owned_tail(tail)
         if self.channel not in SEQUENCED:
             return b'%b"sid":%d%b' % (item.head, self.sid, tail)
         return b'%b"sid":%d,"seq":%d%b' % (item.head, self.sid, self.numbering.follow(item.recorded_seq), tail)
@@ -47,6 +57,7 @@ class Subscription:
         """Add markets (None: all) and return those that were not held before."""
         if tickers is None:
             self.tickers = None
+            self.market_ids.clear()
         if self.tickers is None or tickers is None:
             return ()
         new = tuple(ticker for ticker in tickers if ticker not in self.tickers)
@@ -59,6 +70,9 @@ class Subscription:
 
     def acknowledgement(self) -> dict[str, list[str]] | None:
         """Return the body of its `ok`: the full set of markets, unless it is "all" or not wanted."""
+        if self.channel in BENCHMARKS or self.channel == PYTH:
+            return {"index_ids" if self.channel in BENCHMARKS else "underlying_tickers": sorted(self.sources)}
         if self.skips_ticker_ack or self.tickers is None:
             return None
-        return {"market_tickers": sorted(self.tickers)}
+        ids = {"market_ids": sorted(self.market_ids)} if self.market_ids else {}
+        return {"market_tickers": sorted(self.tickers), **ids}
