@@ -47,6 +47,8 @@ class EchoCommander:
     """Says what it hears as commands, to be seen at the venue."""
 
     deadline: float | None = None
+    missing: frozenset[str] = frozenset()
+    too_many: int | None = None
     times: list[float] = attrs.Factory(list)
 
     def connected(self, now: float) -> list[bytes]:
@@ -73,6 +75,10 @@ class EchoCommander:
         if tickers == ["unknown"]:
             raise ValueError("not followed")
         return [json.dumps(["snapshot", *(tickers or ())]).encode()]
+
+    def follow(self, tickers: Sequence[str], now: float) -> list[bytes]:
+        self.times.append(now)
+        return [json.dumps(["follow", *tickers]).encode()]
 
 
 @attrs.define

@@ -174,7 +174,8 @@ class Capture:
     def __init__(self, log: CaptureLog, capture: UUID, tickers: tuple[str, ...]) -> None:
         self._log = log
         self._id = capture
-        self._tickers = tickers
+        self.tickers = tickers
+        """The markets that are followed now; a loss of frames is a loss for each of them."""
         self._next_no = 1
         self._lost = 0
 
@@ -215,7 +216,7 @@ class Capture:
     def _confession(self) -> Batch:
         """Return the record of all frames that were dropped since the last one."""
         cause = f"{self._lost} frames dropped: neither the journal nor the books took them"
-        return self._log.local_batch(Stale(self._tickers, cause), self._id, self._next_no)
+        return self._log.local_batch(Stale(self.tickers, cause), self._id, self._next_no)
 
     def _record(self, record: Local) -> None:
         self._owe(self._log.local_batch(record, self._id, self._next_no))

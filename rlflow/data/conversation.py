@@ -1,4 +1,4 @@
-"""Joins a Commander to an open connection: notices and time in, commands out."""
+"""Joins a Commander to an open connection: notices, wishes and time in, commands and news out."""
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
@@ -34,21 +34,61 @@ class Commander(Protocol):
         """Ask for new snapshots of these books, None for all; raises ValueError for a market that is not followed."""
         ...
 
+    def follow(self, tickers: Sequence[str], now: float) -> list[bytes]:
+        """Follow these markets from now on instead of the present ones."""
+        ...
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """Return the markets that the venue refused, or of which it sends no snapshot."""
+        ...
+
+    @property
+    def too_many(self) -> int | None:
+        """Return how many markets the venue would not let a subscription hold, None if it has not said so."""
+        ...
+
+
+class Hearer(Protocol):
+    """Who is told what a conversation comes to, besides its commander. Nothing here may wait."""
+
+    def heard(self, notice: Notice) -> None:
+        """Hear a notice, behind the commander."""
+        ...
+
+    def missed(self, tickers: tuple[str, ...]) -> None:
+        """Hear that the venue sends no book of these markets; once each time that it begins."""
+        ...
+
+    def overfilled(self, attempted: int) -> None:
+        """Hear that the venue would not let a subscription hold so many markets; it holds fewer until `follow`."""
+        ...
+
 
 class Conversation:
-    """One connection's commander at work. `run` is its task; `resnapshot` may be called from any other."""
+    """One connection's commander at work. `run` is its task; all else may be called from any other."""
 
     def __init__(
         self,
         commander: Commander,
         notices: trio.MemoryReceiveChannel[Notice],
         send: Callable[[bytes], Awaitable[None]],
+        hearer: Hearer,
     ) -> None:
         self._commander = commander
+        self._hearer = hearer
         self._notices = notices
         self._send = send
         self._waiting = trio.CancelScope()
         self._asked: list[bytes] = []
+        self._wish: tuple[str, ...] | None = None
+        self._missing: frozenset[str] = frozenset()
+        self._too_many: int | None = None
+
+    def follow(self, tickers: Sequence[str]) -> None:
+        """Have these markets followed instead of the present ones, as soon as the task gets to it."""
+        self._wish = tuple(tickers)
+        self._waiting.cancel()
 
     def resnapshot(self, tickers: Sequence[str] | None) -> None:
         """Have new snapshots of these books requested (None: of all), as soon as the task gets to it.
@@ -71,6 +111,7 @@ class Conversation:
                 # Commands go out in the order in which the commander made them.
                 asked, self._asked = self._asked, []
                 await self._say(asked + self._react(notice, trio.current_time()))
+                self._tell(notice)
         except FeedLostError as lost:
             return Closed(lost.cause, lost.code)
 
@@ -78,14 +119,32 @@ class Conversation:
         """Wait for a notice; return None when the commander's deadline has come or somebody asked for something."""
         deadline = self._commander.next_deadline()
         self._waiting = trio.CancelScope(deadline=math.inf if deadline is None else deadline)
-        if self._asked:
+        if self._asked or self._wish is not None:
             self._waiting.cancel()
         with self._waiting:
             return await self._notices.receive()
         return None
 
     def _react(self, notice: Notice | None, now: float) -> list[bytes]:
-        return self._commander.tick(now) if notice is None else self._commander.tell(notice, now)
+        said = self._commander.tick(now) if notice is None else self._commander.tell(notice, now)
+        if self._wish is not None:
+            wish, self._wish = self._wish, None
+            said += self._commander.follow(wish, now)
+        return said
+
+    def _tell(self, notice: Notice | None) -> None:
+        """Pass on what is news to others."""
+        if notice is not None:
+            self._hearer.heard(notice)
+        missing, told = self._commander.missing, self._missing
+        if missing != told:
+            self._missing = missing
+            if missing - told:
+                self._hearer.missed(tuple(sorted(missing - told)))
+        too_many, told_many = self._commander.too_many, self._too_many
+        self._too_many = too_many
+        if too_many is not None and too_many != told_many:
+            self._hearer.overfilled(too_many)
 
     async def _say(self, commands: list[bytes]) -> None:
         for command in commands:

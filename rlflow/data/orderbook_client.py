@@ -24,7 +24,7 @@ from rlflow.data.capture_log import Capture, CaptureLog
 from rlflow.data.connection import Connection, VenueAddress, run_connection
 from rlflow.data.conversation import Commander, Conversation
 from rlflow.errors import FeedLostError, KeyRefusedError, SettingsError
-from rlflow.kalshi.notices import Notice
+from rlflow.kalshi.notices import BookValid, Notice
 from rlflow.session.records import Closed, Opened
 
 SILENT_S: Final = 25.0
@@ -92,6 +92,8 @@ class OrderbookClient:
         opened: makes the first record of a capture.
         ssl_context: needed for wss:, must verify.
         admission: shared among the feeds of a process.
+        heard: is told of every notice, behind the commander.
+        overfilled: is told how many markets the venue would not let a subscription hold.
         backoff: decides the waits between connections.
         silent_s: how long the venue may say nothing.
         close_s: how long the closing handshake may take.
@@ -108,6 +110,8 @@ class OrderbookClient:
         opened: Callable[[], Opened],
         ssl_context: ssl.SSLContext | None = None,
         admission: Admission | None = None,
+        heard: Callable[[Notice], None] = lambda _: None,
+        overfilled: Callable[[int], None] = lambda _: None,
         backoff: Backoff | None = None,
         silent_s: float = SILENT_S,
         close_s: float = CLOSE_S,
@@ -123,6 +127,8 @@ class OrderbookClient:
         self._opened = opened
         self._ssl_context = ssl_context
         self._admission = admission or Admission()
+        self._heard = heard
+        self._overfilled = overfilled
         self._backoff = backoff or Backoff()
         self._silent_s = silent_s
         self._close_s = close_s
@@ -160,6 +166,12 @@ class OrderbookClient:
         if self._conversation is None or self._state != "connected":
             raise FeedLostError("not connected")
         self._conversation.resnapshot(tickers)
+
+    def follow(self, tickers: Sequence[str]) -> None:
+        """Have the open connection follow these markets instead; a new one follows what its own commander says."""
+        if self._conversation is not None and self._capture is not None:
+            self._conversation.follow(tickers)
+            self._capture.tickers = tuple(tickers)
 
     async def run(self, stop: trio.Event) -> None:
         """Record until `stop` is set (then close properly) or the task is cancelled (then cut).
@@ -203,7 +215,8 @@ class OrderbookClient:
         self._admission.is_admitted = True
         self._capture = self._capture_log.begin(self._opened())
         with self._books.listen(self._capture.id) as notices:
-            self._conversation = Conversation(self._make_commander(), notices, connection.send)
+            ear = _Ear(self._capture, self._heard, self._overfilled)
+            self._conversation = Conversation(self._make_commander(), notices, connection.send, ear)
             self._connection = connection
             self._connections += 1
             self._state = "connected"
@@ -234,6 +247,28 @@ class OrderbookClient:
         if self._state != "refused":
             self._state = "waiting"
         return connection.last_byte_at - connection.opened_at if connection else 0.0
+
+
+@attrs.define
+class _Ear:
+    """Hears what one conversation comes to: writes down which books cannot be trusted, and passes the rest on."""
+
+    capture: Capture
+    pass_on: Callable[[Notice], None]
+    overfilled: Callable[[int], None]
+    _written: set[str] = attrs.field(factory=set, init=False)
+
+    def heard(self, notice: Notice) -> None:
+        if isinstance(notice, BookValid):
+            self._written.discard(notice.ticker)
+        self.pass_on(notice)
+
+    def missed(self, tickers: tuple[str, ...]) -> None:
+        # What the venue refuses over and over is missing since the first time.
+        fresh = tuple(ticker for ticker in tickers if ticker not in self._written)
+        if fresh:
+            self._written.update(fresh)
+            self.capture.stale(fresh, "the venue sends no snapshot")
 
 
 async def _wait_stop(stop: trio.Event) -> Closed:

@@ -134,6 +134,11 @@ class BookRepair:
         return self._waits.next_deadline()
 
     @property
+    def expected(self) -> int:
+        """How many of the markets that were subscribed last have not had their first snapshot."""
+        return self._waits.expected()
+
+    @property
     def missing(self) -> frozenset[str]:
         """Markets that were given up for the time being."""
         return self._waits.missing()

@@ -11,6 +11,10 @@ An invalid book is repaired by the mildest means that can help: `get_snapshot`, 
 connection (`FeedLostError`). A market whose snapshot never comes while those of others do is not worth a subscription:
 it is `missing` and asked for every minute.
 
+Markets are added by the hundred, the next hundred when the snapshots of the last have come, so that a thousand books do
+not come at once. A subscription that cannot hold as many as it should (error 26) keeps what it has and says so:
+`too_many`. The lifecycle channel takes no markets; a commander that hears it may have none to follow.
+
 Commands are sent one after the other where their order matters. The venue carries them out concurrently: in a recording
 of 2026-07-01 the commands 3 to 6 of one connection were answered in the order 6, 5, 3, 4.
 """
@@ -20,11 +24,13 @@ from typing import Final
 
 from rlflow.errors import FeedLostError
 from rlflow.kalshi.book_repair import BookRepair
+from rlflow.kalshi.lifecycle import LIFECYCLE
 from rlflow.kalshi.messages import Error, Message, Ok, OrderbookSnapshot, Subscribed, Unsubscribed
 from rlflow.kalshi.notices import OUT_OF_ORDER, BooksInvalid, BookValid, Heard, Notice
 from rlflow.kalshi.pending import Command, Kind, Pending
 from rlflow.kalshi.refusals import Demand, demand_of, kills_subscription, markets_at_fault
 from rlflow.kalshi.subscription import Phase, Subscription
+from rlflow.kalshi.wanted import ASK_AGAIN_S, Pace, Wanted
 
 ORDERBOOK: Final = "orderbook_delta"
 TRADE: Final = "trade"
@@ -41,13 +47,22 @@ class Commander:
     """
 
     def __init__(
-        self, tickers: Iterable[str], channels: Sequence[str] = (ORDERBOOK, TRADE), *, use_yes_price: bool = False
+        self,
+        tickers: Iterable[str],
+        channels: Sequence[str] = (ORDERBOOK, TRADE),
+        *,
+        hears_lifecycle: bool = False,
+        use_yes_price: bool = False,
     ) -> None:
-        self._tickers = _at_least_one(tickers)
+        self._hears_lifecycle = hears_lifecycle
+        self._wanted = Wanted(self._checked(tickers))
+        self._pace = Pace()
         self._subscriptions = {channel: Subscription(channel) for channel in channels}
+        if hears_lifecycle:
+            self._subscriptions[LIFECYCLE] = Subscription(LIFECYCLE, has_markets=False)
         self._pending = Pending(use_yes_price)
         self._repair = BookRepair()
-        self._refused: frozenset[str] = frozenset()
+        self._too_many: int | None = None
         self._out: list[bytes] = []
 
     # -- for the owner of the connection ----------------------------------------------------------------------------
@@ -66,6 +81,7 @@ class Commander:
                 self._lose(notice, now)
             case BookValid():
                 self._repair.became_valid(notice.sid, notice.ticker, now)
+                self._go_on_adding(now)
         return self._take_out()
 
     def tick(self, now: float) -> list[bytes]:
@@ -76,14 +92,18 @@ class Commander:
                 self._try_again(command, now)
         for command in self._pending.take_postponed(now):
             self._send(command, now)
+        if self._wanted.forgive(now):
+            self._adjust_all(now)
         self._subscribe_due(now)
+        self._go_on_adding(now)
         self._repair_overdue(now)
         return self._take_out()
 
     def next_deadline(self) -> float | None:
         """Return when `tick` has something to do; None: not before something else happens."""
-        resumptions = [each.not_before for each in self._subscriptions.values() if each.phase is Phase.IDLE]
-        deadlines = [*resumptions, self._pending.next_deadline(), self._repair.next_deadline()]
+        resumptions = [each.not_before for each in self._subscriptions.values() if self._is_wanting(each)]
+        parts = (self._pending, self._repair, self._wanted, self._pace)
+        deadlines = [*resumptions, *(part.next_deadline() for part in parts)]
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def resnapshot(self, tickers: Iterable[str] | None, now: float) -> list[bytes]:
@@ -100,18 +120,27 @@ class Commander:
         return self._take_out()
 
     def follow(self, tickers: Iterable[str], now: float) -> list[bytes]:
-        """Follow these markets from now on instead of the present ones; what stays is not disturbed."""
-        self._tickers = _at_least_one(tickers)
-        self._refused &= self._tickers
+        """Follow these markets from now on instead of the present ones; what stays is not disturbed.
+
+        Where there are more than can be added at once, or at all, those that come first are added first.
+        """
+        self._wanted.follow(self._checked(tickers))
+        self._too_many = None
         for subscription in self._subscriptions.values():
-            if subscription.is_live:
-                self._adjust(subscription, now)
+            subscription.room = None
+        self._adjust_all(now)
+        self._subscribe_due(now)
         return self._take_out()
+
+    @property
+    def too_many(self) -> int | None:
+        """How many markets the venue would not let one subscription hold; None: it has not said so since `follow`."""
+        return self._too_many
 
     @property
     def missing(self) -> frozenset[str]:
         """Markets that the venue refused, or of which it sends no snapshot though it does of others."""
-        return self._repair.missing | self._refused
+        return self._repair.missing | self._wanted.refused
 
     @property
     def sids(self) -> dict[str, int]:
@@ -119,41 +148,80 @@ class Commander:
         every = self._subscriptions.values()
         return {each.channel: each.sid for each in every if each.is_live and each.sid is not None}
 
+    def _checked(self, tickers: Iterable[str]) -> dict[str, None]:
+        """Return the markets in order; ValueError if there are none, though there is nothing else to do."""
+        markets = dict.fromkeys(tickers)
+        if not markets and not self._hears_lifecycle:
+            raise ValueError("a commander needs at least one market to follow")
+        return markets
+
     # -- subscriptions ----------------------------------------------------------------------------------------------
 
     def _subscribe(self, subscriptions: Sequence[Subscription], now: float) -> None:
         """Subscribe to several channels by one command, so that none gets ahead of the others."""
-        wanted = self._tickers - self._refused
-        if not wanted:
-            raise FeedLostError(f"the venue refused every market: {', '.join(sorted(self._refused)[:5])}")
         for subscription in subscriptions:
-            subscription.begin(wanted)
-        each = [Command(Kind.SUBSCRIBE, one.channel, tickers=tuple(sorted(wanted))) for one in subscriptions]
+            subscription.begin(self._wanted.first_of(*subscriptions) if subscription.has_markets else frozenset())
+        each = [Command(Kind.SUBSCRIBE, one.channel, tickers=tuple(sorted(one.held))) for one in subscriptions]
         self._out.append(self._pending.send(now, *each))
 
+    def _is_wanting(self, subscription: Subscription) -> bool:
+        """Return whether a subscription is to be made, if its time has come."""
+        if subscription.phase is not Phase.IDLE:
+            return False
+        return not subscription.has_markets or any(True for _ in self._wanted.of(subscription))
+
     def _subscribe_due(self, now: float) -> None:
+        if self._wanted.is_refused_whole and not self._hears_lifecycle:
+            raise FeedLostError(f"the venue refused every market: {', '.join(sorted(self._wanted.refused)[:5])}")
         every = self._subscriptions.values()
-        due = [each for each in every if each.phase is Phase.IDLE and each.not_before <= now]
-        if due:
-            self._subscribe(due, now)
+        due = [each for each in every if self._is_wanting(each) and each.not_before <= now]
+        with_markets = [each for each in due if each.has_markets]
+        without = [each for each in due if not each.has_markets]
+        for together in (with_markets, without):
+            if together:
+                self._subscribe(together, now)
 
     def _go_live(self, subscription: Subscription, sid: int, now: float) -> None:
         subscription.go_live(sid, now)
         if subscription.channel == ORDERBOOK:
             self._repair.subscribed(sid, subscription.held, now)
+            self._pace.begin(now)
         self._adjust(subscription, now)
 
+    def _adjust_all(self, now: float) -> None:
+        for subscription in self._subscriptions.values():
+            if subscription.is_live:
+                self._adjust(subscription, now)
+
     def _adjust(self, subscription: Subscription, now: float) -> None:
-        """Make a live subscription hold what is wanted."""
-        wanted, sid = self._tickers - self._refused, subscription.sid
-        added, removed = wanted - subscription.held, subscription.held - wanted
-        subscription.held = wanted
+        """Make a live subscription hold what is wanted, or a part of that for now."""
+        if not subscription.has_markets:
+            return
+        has_books = subscription.channel == ORDERBOOK
+        wanted = dict.fromkeys(self._wanted.of(subscription))
+        removed = subscription.held - wanted.keys()
+        if has_books:
+            self._repair.forget(removed)
+        if not wanted:
+            # On some channels the venue takes no market for all of them.
+            self._leave(subscription, now)
+            return
+        lacking = [ticker for ticker in wanted if ticker not in subscription.held]
+        added = self._pace.take(lacking, self._repair.expected, now) if has_books else frozenset(lacking)
+        subscription.held = subscription.held - removed | added
         for kind, tickers in ((Kind.ADD, added), (Kind.DELETE, removed)):
             if tickers:
-                self._send(Command(kind, subscription.channel, sid, tuple(sorted(tickers))), now)
-        if subscription.channel == ORDERBOOK:
+                self._send(Command(kind, subscription.channel, subscription.sid, tuple(sorted(tickers))), now)
+        if has_books:
             self._repair.expect(added, now)
-            self._repair.forget(removed)
+
+    def _go_on_adding(self, now: float) -> None:
+        """Add the next books, if the last have come or have had their time."""
+        if self._pace.is_due(self._repair.expected, now):
+            self._pace.is_waiting = False
+            books = self._subscriptions[ORDERBOOK]
+            if books.is_live:
+                self._adjust(books, now)
 
     def _restart(self, subscription: Subscription, cause: str, now: float, *, is_dead: bool) -> None:
         """Make a subscription anew; a dead one need not be left first."""
@@ -164,8 +232,14 @@ class Commander:
         if is_dead:
             self._end(subscription, now)
         else:
-            subscription.leave()
-            self._send(Command(Kind.UNSUBSCRIBE, subscription.channel, subscription.sid), now)
+            self._leave(subscription, now)
+
+    def _leave(self, subscription: Subscription, now: float) -> None:
+        if subscription.channel == ORDERBOOK:
+            self._repair.unsubscribed()
+            self._pace.is_waiting = False
+        subscription.leave()
+        self._send(Command(Kind.UNSUBSCRIBE, subscription.channel, subscription.sid), now)
 
     def _end(self, subscription: Subscription, now: float) -> None:
         subscription.end()
@@ -259,10 +333,31 @@ class Commander:
                 self._merged(subscription, message.sid, now)
             case Demand.DO_WITHOUT:
                 self._do_without(markets_at_fault(message, command), command, now)
+            case Demand.TAKE_FEWER:
+                self._take_fewer(subscription, command, now)
+            case Demand.RECONNECT if not subscription.has_markets:
+                # Books are worth more than news of markets' lives.
+                subscription.put_off(now + ASK_AGAIN_S)
             case Demand.RECONNECT:
                 raise FeedLostError(f"the venue refused {command}: error {message.msg.code} {_shown(message.msg.msg)}")
             case Demand.NOTHING:
                 pass
+
+    def _take_fewer(self, subscription: Subscription, command: Command, now: float) -> None:
+        """Go on with what a subscription holds, or try with half of it where it holds nothing yet."""
+        attempted = len(subscription.held)
+        self._too_many = attempted if self._too_many is None else min(attempted, self._too_many)
+        if command.kind is Kind.SUBSCRIBE:
+            if attempted == 1:
+                raise FeedLostError("the venue lets a subscription hold no market at all")
+            subscription.room = attempted // 2
+            self._subscribe([subscription], now)
+            return
+        subscription.held -= frozenset(command.tickers)
+        subscription.room = max(len(subscription.held), 1)
+        if subscription.channel == ORDERBOOK:
+            self._repair.forget(command.tickers)
+            self._pace.is_waiting = False
 
     def _do_without(self, named: frozenset[str], command: Command, now: float) -> None:
         """Carry out a command without the markets that the venue objects to."""
@@ -271,11 +366,12 @@ class Commander:
         if command.kind is Kind.GET_SNAPSHOT:
             self._repair.give_up(named, now)
         elif command.kind is not Kind.DELETE:
-            self._refused |= named
+            self._wanted.refuse(named, now)
             self._repair.forget(named)
             subscription.held -= named
         if command.kind is Kind.SUBSCRIBE:
-            self._subscribe([subscription], now)
+            subscription.end()
+            self._subscribe_due(now)
         elif rest:
             self._send(Command(command.kind, command.channel, command.sid, rest, command.attempt), now)
 
@@ -325,14 +421,6 @@ class Commander:
         for start in range(0, len(tickers), MAX_SNAPSHOTS_PER_COMMAND):
             chunk = tuple(tickers[start : start + MAX_SNAPSHOTS_PER_COMMAND])
             self._send(Command(Kind.GET_SNAPSHOT, books.channel, books.sid, chunk), now)
-
-
-def _at_least_one(tickers: Iterable[str]) -> frozenset[str]:
-    """Return the markets as a set; none is refused, because to the venue that means all of them on some channels."""
-    markets = frozenset(tickers)
-    if not markets:
-        raise ValueError("a commander needs at least one market to follow")
-    return markets
 
 
 def _shown(text: str) -> str:

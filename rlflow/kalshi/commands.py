@@ -12,12 +12,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 def subscribe(
-    command_id: int, channels: Sequence[str], tickers: Iterable[str], *, use_yes_price: bool = False
+    command_id: int, channels: Sequence[str], tickers: Iterable[str] | None, *, use_yes_price: bool = False
 ) -> bytes:
     """Ask for channels of these markets; a channel that the connection already holds is extended, without snapshots.
 
-    The convention of NO prices is always said, because the venue is going to change its default (protocol 4.5).
+    Without markets (None) it is about channels that take none. The convention of NO prices is always said, because the
+    venue is going to change its default (protocol 4.5).
     """
+    if tickers is None:
+        return _command(command_id, "subscribe", {"channels": list(channels)})
     return _command(
         command_id,
         "subscribe",

@@ -139,7 +139,7 @@ class Pending:
         kind, sid, tickers = sent[0].kind, sent[0].sid, sent[0].tickers
         if kind is Kind.SUBSCRIBE:
             channels = [command.channel for command in sent]
-            return commands.subscribe(command_id, channels, tickers, use_yes_price=self.use_yes_price)
+            return commands.subscribe(command_id, channels, tickers or None, use_yes_price=self.use_yes_price)
         if kind is Kind.LIST:
             return commands.list_subscriptions(command_id)
         assert sid is not None, "only subscribing and listing go without a sid"

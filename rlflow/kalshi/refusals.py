@@ -19,6 +19,8 @@ class Demand(enum.Enum):
     """What was to be subscribed is already."""
     DO_WITHOUT = enum.auto()
     """Some of the markets are at fault."""
+    TAKE_FEWER = enum.auto()
+    """One subscription cannot hold so many markets."""
     RECONNECT = enum.auto()
     """The command cannot be carried out; a mistake of ours, or a limit of the venue."""
     NOTHING = enum.auto()
@@ -59,6 +61,8 @@ def demand_of(error: Error, command: Command) -> Demand:
     if code == _ALREADY_SUBSCRIBED and kind is Kind.SUBSCRIBE:
         return Demand.IT_IS_HELD
     # The limit may name the markets too, but is no fault of theirs.
+    if code == _TOO_MANY_MARKETS and kind in (Kind.SUBSCRIBE, Kind.ADD):
+        return Demand.TAKE_FEWER
     if code != _TOO_MANY_MARKETS and markets_at_fault(error, command):
         return Demand.DO_WITHOUT
     return Demand.NOTHING if kind in (Kind.GET_SNAPSHOT, Kind.DELETE) else Demand.RECONNECT

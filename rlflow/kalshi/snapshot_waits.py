@@ -91,6 +91,10 @@ class SnapshotWaits:
         """Return when `take_due` has something to return; None: never."""
         return min((wait.deadline for wait in self._waits), default=None)
 
+    def expected(self) -> int:
+        """Return how many markets wait for the snapshot that their subscription brings."""
+        return sum(len(wait.tickers) for wait in self._waits if wait.stage is Stage.EXPECTED)
+
     def missing(self) -> frozenset[str]:
         """Return the markets that have been given up for the time being."""
         return frozenset(ticker for wait in self._waits if wait.stage is Stage.MISSING for ticker in wait.tickers)

@@ -29,6 +29,8 @@ class Subscription:
     """The subscription of one channel on one connection."""
 
     channel: str
+    has_markets: bool = True
+    """Whether it is about certain markets; the lifecycle channel brings all of them."""
     phase: Phase = Phase.IDLE
     sid: int | None = None
     """Of the live subscription, or of the one that is being left."""
@@ -37,6 +39,8 @@ class Subscription:
     shunned_sid: int | None = None
     """The one that was left or is dead; to be merged into it again gives no new one."""
     not_before: float = 0.0
+    room: int | None = None
+    """How many markets the venue lets it hold, as far as it has said so."""
     _live_since: float = 0.0
     _restarts: int = 0
 
@@ -62,6 +66,10 @@ class Subscription:
         self._restarts += 1
         # At once the first time, then after 1, 2, 4, 8 s.
         self.not_before = now + (2.0 ** (self._restarts - 2) if self._restarts > 1 else 0.0)
+
+    def put_off(self, until: float) -> None:
+        """Note that the venue does not grant it; it is asked for again, but not before."""
+        self.phase, self.sid, self.not_before = Phase.IDLE, None, until
 
     def leave(self) -> None:
         """Note that its end was asked for."""
