@@ -1,0 +1,103 @@
+"""From a request to its answer, in the venue's order of checks."""
+
+from collections.abc import Callable
+
+import attrs
+
+from rlflow.exchange.handshake import REST_PATH, Refusal, Verifier
+from rlflow.exchange.orders import OrderRefusedError
+from rlflow.exchange.rest import account, books, control, exchange, markets, series, trades
+from rlflow.exchange.rest.buckets import DEFAULT_COST, Buckets
+from rlflow.exchange.rest.desk import Desk
+from rlflow.exchange.rest.http_server import Heard
+from rlflow.exchange.rest.messages import Answer, Request
+from rlflow.exchange.rest.refusals import RefusedError, refusal_body
+from rlflow.exchange.rest.routes import Route, Router
+from rlflow.units import Nanos
+
+_ROUTES: tuple[Route[Desk], ...] = (
+    *exchange.ROUTES,
+    *account.ROUTES,
+    *markets.ROUTES,
+    *books.ROUTES,
+    *trades.ROUTES,
+    *series.ROUTES,
+)
+
+
+@attrs.define
+class RestStatistics:
+    """Requests since the start."""
+
+    requests: int = 0
+    refused: int = 0
+    """Answered with any error."""
+    throttled: int = 0
+    """Of them with 429."""
+
+
+class RestService:
+    """All endpoints of one exchange. Pure but for the clocks that it is given."""
+
+    def __init__(
+        self, desk: Desk, verifier: Verifier, *, now_ns: Callable[[], Nanos], clock: Callable[[], float]
+    ) -> None:
+        """Serve a desk; `now_ns` is the exchange's time, `clock` any one in seconds that never goes back."""
+        self.statistics = RestStatistics()
+        self._desk = attrs.evolve(desk, costs=_costs())
+        self._verifier = verifier
+        self._now_ns = now_ns
+        self._clock = clock
+        self._buckets = Buckets(desk.settings.tier)
+        self._venue_routes: Router[Desk] = Router(REST_PATH, _ROUTES)
+        self._control_routes: Router[Desk] = Router(control.BASE, control.ROUTES)
+
+    def answer(self, heard: Heard) -> Answer:
+        """Return what is sent back; nothing a client sends raises."""
+        request = Request(heard.method, heard.target, heard.headers, heard.body, self._now_ns())
+        self.statistics.requests += 1
+        try:
+            return self._answer(request)
+        except RefusedError as error:
+            return self._refuse(error.refusal)
+        except OrderRefusedError as error:
+            return self._refuse(Refusal(error.status, error.code, error.message))
+
+    def _answer(self, request: Request) -> Answer:
+        if request.path.startswith(f"{control.BASE}/"):
+            route, request = self._control_routes.find(request)
+            return route.handler(self._desk, request)
+        route, request = self._venue_routes.find(request)
+        request = attrs.evolve(request, account=self._signer(route, request))
+        if not self._desk.venue.is_exchange_active and not route.works_in_maintenance:
+            raise RefusedError(503, "exchange_unavailable", "the exchange is in maintenance")
+        self._pay(route, request)
+        return route.handler(self._desk, request)
+
+    def _signer(self, route: Route[Desk], request: Request) -> str:
+        """Return who asks; nobody where a public endpoint is asked without a signature."""
+        signer = self._verifier.signer(request.headers, request.method, request.raw_path, request.now_ns // 1_000_000)
+        if isinstance(signer, str):
+            return signer
+        if route.is_public and signer.code == "signature_is_missing_from_headers":
+            return ""
+        raise RefusedError(signer.status, signer.code, signer.message, signer.details)
+
+    def _pay(self, route: Route[Desk], request: Request) -> None:
+        cost = route.cost * route.count(request)
+        if cost and not self._buckets.take(request.account, route.kind, cost, self._clock()):
+            self.statistics.throttled += 1
+            raise RefusedError(429, "too_many_requests", "too many requests")
+
+    def _refuse(self, refusal: Refusal) -> Answer:
+        self.statistics.refused += 1
+        return Answer(refusal.status, refusal_body(refusal, self._desk.settings.error_shape))
+
+
+def _costs() -> list[dict[str, object]]:
+    """Return the endpoints that do not cost the default, as the venue lists them."""
+    return [
+        {"method": route.method, "path": f"{REST_PATH}{route.path}", "cost": route.cost}
+        for route in _ROUTES
+        if route.cost not in {0, DEFAULT_COST}
+    ]

@@ -1,0 +1,56 @@
+"""A venue whose markets neither open nor close: what REST can say of a replay, which has nothing but books."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+
+from rlflow.exchange.items import Image
+from rlflow.exchange.listing import EventSheet, FeeChange, Listing, MarketSheet, SeriesSheet
+from rlflow.exchange.trade_history import TradeRecord
+from rlflow.units import Nanos
+
+_YEAR_NS: Nanos = 365 * 86_400 * 1_000_000_000
+
+
+class StillVenue:
+    """Markets known by name alone, open since `now_ns` and for a year; series and events are guessed from the names."""
+
+    is_exchange_active = True
+    is_trading = False
+
+    def __init__(self, tickers: Iterable[str], image: Callable[[str], Image | None], *, now_ns: Nanos) -> None:
+        self.listings: Mapping[str, Listing] = {
+            ticker: Listing(_sheet(ticker, now_ns), now_ns, now_ns, status="active") for ticker in sorted(tickers)
+        }
+        self.image = image
+        self._now_ns = now_ns
+
+    @cached_property
+    def series(self) -> Mapping[str, SeriesSheet]:
+        """The first part of every ticker."""
+        tickers = dict.fromkeys(listing.sheet.series_ticker for listing in self.listings.values())
+        return {ticker: SeriesSheet(ticker, title=ticker, category="Recordings") for ticker in tickers}
+
+    def events(self) -> Mapping[str, EventSheet]:
+        """Return the events: all but the last part of every ticker."""
+        sheets = (listing.sheet for listing in self.listings.values())
+        return {
+            sheet.event_ticker: EventSheet(
+                sheet.event_ticker, sheet.series_ticker, sheet.event_ticker, updated_ns=self._now_ns
+            )
+            for sheet in sheets
+        }
+
+    def fee_changes(self) -> Sequence[FeeChange]:
+        """Return nothing."""
+        return ()
+
+    def trades(self, ticker: str) -> Iterable[TradeRecord]:  # noqa: ARG002  # part of the protocol
+        """Return nothing: the recorded trades are in the stream."""
+        return ()
+
+
+def _sheet(ticker: str, now_ns: Nanos) -> MarketSheet:
+    event = ticker.rpartition("-")[0] or ticker
+    return MarketSheet(
+        ticker, event, ticker.partition("-")[0], title=ticker, open_ns=now_ns, close_ns=now_ns + _YEAR_NS
+    )
