@@ -12,8 +12,8 @@ from rlflow.errors import CommandError
 from rlflow.orderbook import BookView
 from rlflow.units import Nanos
 
-# The last moment that a BIGINT can name.
 END_OF_TIME: Nanos = 2**63 - 1
+"""The last moment, and the last frame, that a BIGINT can name."""
 
 # The captures that may know the market's book at a time: those that had a snapshot by then and had not ended, else the
 # one that had the last snapshot.
@@ -119,15 +119,15 @@ class _Candidate:
 
 
 def _view_at(connection: Connection, record: CaptureRecord, market: str, at_ns: Nanos) -> BookView | None:
-    view = _view(connection, record, market, _last_frame(connection, record, market, at_ns))
+    view = _view(connection, record, market, last_frame(connection, record, market, at_ns))
     if view is None or not view.is_valid:
         return view
     gap = connection.execute(_NOTICED_LATER, {"market": market, "key": record.key, "at_ns": at_ns}).fetchone()
     return view if gap is None else attrs.evolve(view, is_valid=False, cause=gap[0])
 
 
-def _last_frame(connection: Connection, record: CaptureRecord, market: str, at_ns: Nanos) -> int:
-    """Return the last frame of the capture that said something about the market's book by then."""
+def last_frame(connection: Connection, record: CaptureRecord, market: str, at_ns: Nanos) -> int:
+    """Return the last frame of the capture that said something about the market's book by then; -1 if none did."""
     where = record.where
     parameters = {
         "market": market,

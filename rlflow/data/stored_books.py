@@ -18,7 +18,7 @@ from rlflow.units import Count, Nanos, Price, Side
 
 # The latest snapshot, and when the venue last sent one: a checkpoint says nothing about the venue's last message.
 _SNAPSHOTS = b"""
-    SELECT s.market_ticker, s.frame_no, s.received_ns, CASE s.origin WHEN 'venue' THEN s.clock END,
+    SELECT s.market_ticker, s.frame_no, s.received_ns, s.sid, CASE s.origin WHEN 'venue' THEN s.clock END,
            s.yes_bids::text, s.no_bids::text,
            v.frame_no, v.received_ns, v.timestamp_ms, v.sequence_number, v.clock
     FROM unnest(%(tickers)s::text[]) AS wanted (market_ticker)
@@ -108,6 +108,8 @@ class StoredBook:
     """One book as the tables have it."""
 
     market_ticker: str
+    sid: int
+    """The subscription that brought its snapshot."""
     yes_bids: Levels
     no_bids: Levels
     cause: str | None
@@ -165,6 +167,7 @@ class _Base:
     market_ticker: str
     frame_no: int
     received_ns: Nanos
+    sid: int
     clock: int | None
     """None for a checkpoint."""
     yes_bids: str
@@ -194,8 +197,8 @@ class _Tail:
 
 
 def _base(row: Sequence[Any]) -> _Base:
-    ticker, frame_no, received_ns, clock, yes_bids, no_bids, *venue = row
-    return _Base(ticker, frame_no, received_ns, clock, yes_bids, no_bids, _last(venue))
+    ticker, frame_no, received_ns, sid, clock, yes_bids, no_bids, *venue = row
+    return _Base(ticker, frame_no, received_ns, sid, clock, yes_bids, no_bids, _last(venue))
 
 
 def _last(row: Sequence[Any]) -> LastFrame | None:
@@ -229,6 +232,7 @@ def _book(base: _Base, changes: Sequence[_Change], tail: _Tail, cause: str | Non
     heard = [last for last in (base.last_from_venue, tail.last) if last is not None]
     return StoredBook(
         market_ticker=base.market_ticker,
+        sid=base.sid,
         yes_bids=_best_first(levels["yes"]),
         no_bids=_best_first(levels["no"]),
         cause=cause,
