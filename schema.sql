@@ -132,27 +132,32 @@ CREATE INDEX ON rl_orderbook_deltas (market_ticker, capture, frame_no);
 COMMENT ON TABLE rl_orderbook_deltas IS 'Changes of one book level each, as the venue sent them.';
 
 
--- Trades between others, as published.
+-- Trades between others, as published. What was lost while a subscription had a gap is fetched by REST later and stored
+-- once (origin rest); such a row came on no capture, and the gap's row says how many there are.
 CREATE TABLE rl_trades (
     id              BIGINT GENERATED ALWAYS AS IDENTITY,
     market_ticker   TEXT NOT NULL,
     timestamp_ms    BIGINT,           -- when the venue matched it
-    sequence_number BIGINT NOT NULL,
+    sequence_number BIGINT,
     trade_id        TEXT NOT NULL,    -- the venue's; the same trade may come on several captures
     yes_price       INTEGER GENERATED ALWAYS AS (yes_price_e4 / 100) STORED,  -- whole cents
     count           NUMERIC(16, 2) NOT NULL CHECK (count >= 0),  -- contracts
     taker_side      TEXT NOT NULL CHECK (taker_side IN ('yes', 'no')),
     is_block_trade  BOOLEAN NOT NULL, -- agreed outside the book, which it never touched
-    capture         BIGINT NOT NULL,
-    frame_no        BIGINT NOT NULL CHECK (frame_no > 0),
-    received_ns     BIGINT NOT NULL,
+    capture         BIGINT,
+    frame_no        BIGINT CHECK (frame_no > 0),
+    received_ns     BIGINT NOT NULL,  -- origin rest: when it was fetched, perhaps long after timestamp_ms
     sending_ts_ms   BIGINT,
-    sid             BIGINT NOT NULL,
+    sid             BIGINT,
     yes_price_e4    INTEGER NOT NULL CHECK (yes_price_e4 BETWEEN 0 AND 10000),
-    PRIMARY KEY (id, received_ns)
+    origin          TEXT NOT NULL DEFAULT 'venue' CHECK (origin IN ('venue', 'rest')),
+    PRIMARY KEY (id, received_ns),
+    CONSTRAINT rl_trades_origin_frame_check
+        CHECK (num_nonnulls(capture, frame_no, sid, sequence_number) = CASE origin WHEN 'venue' THEN 4 ELSE 0 END)
 ) PARTITION BY RANGE (received_ns);
 CREATE INDEX ON rl_trades (capture, frame_no);
 CREATE INDEX ON rl_trades (market_ticker, received_ns);
+CREATE INDEX rl_trades_rest_idx ON rl_trades (market_ticker, timestamp_ms) WHERE origin = 'rest';
 COMMENT ON TABLE rl_trades IS 'Trades as the venue published them.';
 
 -- The three tables above have one partition per UTC day of received_ns, named like rl_trades_20261122, made by rlflow
@@ -174,12 +179,16 @@ CREATE TABLE rl_feed_gaps (
     cause         TEXT NOT NULL,            -- for people: a lost seq, a closed connection, a dead subscription, ...
     expected_seq  BIGINT,                   -- for a hole in the venue's sequence
     received_seq  BIGINT,
+    filled_ns     BIGINT,                   -- channel trade: when the trades of the time were asked for by REST
+    filled_trades BIGINT,                   -- and how many were missing and are now in rl_trades, with origin rest
     CHECK (from_frame <= frame_no),
-    CHECK (to_ns >= from_ns)
+    CHECK (to_ns >= from_ns),
+    CONSTRAINT rl_feed_gaps_filled_check CHECK ((filled_ns IS NULL) = (filled_trades IS NULL))
 );
 CREATE INDEX ON rl_feed_gaps (capture, frame_no);
 CREATE INDEX ON rl_feed_gaps (market_ticker, from_ns);
 CREATE INDEX rl_feed_gaps_open_idx ON rl_feed_gaps (channel, coalesce(market_ticker, '')) WHERE to_ns IS NULL;
+CREATE INDEX rl_feed_gaps_unfilled_idx ON rl_feed_gaps (received_ns) WHERE channel = 'trade' AND filled_ns IS NULL;
 COMMENT ON TABLE rl_feed_gaps IS 'Stretches in which data is missing or cannot be trusted.';
 
 
@@ -211,10 +220,27 @@ CREATE TABLE rl_markets (
     price_level_structure TEXT,             -- the venue's name for the tick grid
     price_ranges          JSONB,            -- the tick grid: [{"start", "end", "step"}] in dollars; decides over the name
     sheet                 JSONB NOT NULL,   -- the whole answer
-    fetched_ns            BIGINT NOT NULL   -- when it was fetched
+    fetched_ns            BIGINT NOT NULL,  -- when it was fetched
+    yes_sub_title         TEXT,             -- what YES means, such as the strike
+    settlement_timer_s    INTEGER,          -- between determination and payment
+    settled_ts_ms         BIGINT            -- when it was paid out; nothing changes any more then
 );
 CREATE INDEX ON rl_markets (series_ticker, close_ts_ms);
 COMMENT ON TABLE rl_markets IS 'The data sheet of each market as the venue gave it last.';
+
+
+-- Which fee holds from when. The fee of a market at a time is the row of its series with the greatest valid_from_ms up to
+-- then, each column of which a row of its event, found in the same way, replaces where it is not NULL.
+CREATE TABLE rl_fee_changes (
+    scope          TEXT NOT NULL CHECK (scope IN ('series', 'event')),
+    ticker         TEXT NOT NULL,    -- of the series or the event
+    valid_from_ms  BIGINT NOT NULL,  -- announced by the venue, else when we saw the change; 0: when we first looked
+    fee_type       TEXT,             -- the venue's name of the model: quadratic, quadratic_with_maker_fees, flat, ...
+    fee_multiplier NUMERIC,          -- 0, 0.5, 1, ...
+    fetched_ns     BIGINT NOT NULL,  -- when we learnt it
+    PRIMARY KEY (scope, ticker, valid_from_ms)
+);
+COMMENT ON TABLE rl_fee_changes IS 'Fees of series and their replacements for events, with when they begin.';
 
 
 -- Trained agents.

@@ -13,11 +13,10 @@ from uuid import UUID
 import attrs
 from psycopg import sql
 
+from rlflow.data.migrations import MIGRATIONS
 from rlflow.data.postgres import Connection
 from rlflow.errors import StoreError
 
-MIGRATIONS: Final[tuple[str, ...]] = ()
-"""SQL scripts: the first leads from version 1 to 2, the next from 2 to 3, and so on."""
 NEWEST_VERSION: Final = 1 + len(MIGRATIONS)
 
 OLDEST_SERVER = 160_000
