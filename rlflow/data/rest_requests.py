@@ -79,7 +79,8 @@ class Requester:
             limits=httpx.Limits(max_connections=_CONNECTIONS),
             # Neither a proxy nor somebody's ~/.netrc: the websocket goes straight too.
             trust_env=False,
-            headers={"accept": "application/json", "user-agent": "rlflow"},
+            # Not compressed: unpacking a megabyte would hold up the loop for longer than receiving it takes.
+            headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "rlflow"},
         )
         self._bucket: TokenBucket | None = None
         self._statistics = RestStatistics()
@@ -158,10 +159,13 @@ class Requester:
         body = bytearray()
         request = self._http.stream("GET", self._api_url + path, params=dict(parameters), headers=headers)
         async with request as response:
-            async for part in response.aiter_bytes():
+            async for part in response.aiter_raw():
                 body += part
                 if len(body) > MAX_ANSWER_BYTES:
-                    raise VenueAwayError(f"GET {path}: an answer of more than {MAX_ANSWER_BYTES} bytes")
+                    # Ends the iteration from inside: leaving it here would leave httpx's generators open.
+                    await response.aclose()
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise VenueAwayError(f"GET {path}: an answer in an encoding that was not asked for")
         return response.status_code, bytes(body)
 
     def _own_bucket(self) -> TokenBucket:
