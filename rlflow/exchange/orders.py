@@ -76,6 +76,17 @@ class AmendRequest:
 
 
 @attrs.frozen
+class DecreaseRequest:
+    """How much smaller a resting order is to become; exactly one of both counts."""
+
+    reduce_by: Count | None = None
+    """More than remains means all of it."""
+    reduce_to: Count | None = None
+    ticker: str = ""
+    """Of the order's market, if given."""
+
+
+@attrs.frozen
 class OrderView:
     """An order at a moment: the whole state, as the venue's messages carry it."""
 
@@ -115,6 +126,19 @@ class OrderView:
     def resting_price(self) -> Price:
         """Its price on that ladder, which is what one contract costs its owner."""
         return own_price(self.side, self.price)
+
+
+def amended(view: OrderView, request: AmendRequest) -> OrderView:
+    """Return the order as an amend wants it, before it meets the book again."""
+    return attrs.evolve(
+        view,
+        price=request.price,
+        initial_count=request.count,
+        remaining_count=request.count - view.fill_count,
+        client_order_id=request.updated_client_order_id or view.client_order_id,
+        expiration_ns=view.expiration_ns if request.expiration_ns is None else request.expiration_ns or None,
+        reason="Amend",
+    )
 
 
 def resting_side(side: BookSide) -> Side:
