@@ -125,17 +125,18 @@ async def _serve_at(config: ExchangeConfig, now_ns: int, *, task_status: trio.Ta
 
 async def test_what_is_no_upgrade_is_answered_and_harms_nobody(credentials: Credentials) -> None:
     async with running(credentials) as exchange:
-        for request in (
-            b"GET /trade-api/v2/markets HTTP/1.1\r\nHost: x\r\n\r\n",
-            b"\x16\x03\x01 nonsense\r\n\r\n",
-            b"",
+        for request, beginning in (
+            (b"GET /trade-api/v2/markets HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 200"),
+            (b"GET /trade-api/ws/v2 HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 404"),
+            (b"\x16\x03\x01 nonsense\r\n\r\n", b"HTTP/1.1 400"),
+            (b"", b""),
         ):
             stream = await trio.open_tcp_stream(exchange.host, exchange.port)
             async with stream:
                 await stream.send_all(request)
                 await stream.send_eof()
                 answer = b"".join([chunk async for chunk in stream])
-                assert answer.startswith(b"HTTP/1.1 400") or not request.startswith(b"GET")
+                assert answer.startswith(beginning)
         async with connected(exchange.url, credentials.signer) as client:
             await client.say(subscribe(1, DEFAULT_TICKERS[0]))
             assert (await client.hear())[0]["type"] == "subscribed"

@@ -9,8 +9,9 @@ import attrs
 
 from rlflow.exchange.conversation import Limits
 from rlflow.exchange.faults import Fault
-from rlflow.exchange.handshake import REST_PATH, WEBSOCKET_PATH
+from rlflow.exchange.handshake import REST_PATH, WEBSOCKET_PATH, Verifier
 from rlflow.exchange.replay import Replay
+from rlflow.exchange.rest.settings import RestSettings
 from rlflow.kalshi.auth import PublicKey
 
 DEFAULT_TICKERS = ("KXSIM-27JAN01-A", "KXSIM-27JAN01-B", "KXSIM-27JAN01-C")
@@ -45,6 +46,12 @@ class ExchangeConfig:
     faults: tuple[Fault, ...] = ()
     keys_without_read: frozenset[str] = frozenset()
     """Key ids without the scope `read`: they may connect, and every subscription is refused by error 9."""
+    rest: RestSettings = attrs.field(factory=RestSettings)
+
+    @property
+    def verifier(self) -> Verifier:
+        """What judges signatures."""
+        return Verifier(self.keys, round(self.max_skew_s * 1000))
 
     @property
     def market_tickers(self) -> tuple[str, ...]:

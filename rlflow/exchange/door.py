@@ -10,11 +10,14 @@ import wsproto.utilities
 
 from rlflow.exchange.audience import Audience
 from rlflow.exchange.config import ExchangeConfig
-from rlflow.exchange.conversation import Conversation, Limits
-from rlflow.exchange.handshake import check_upgrade
+from rlflow.exchange.conversation import Caller, Conversation, Limits
+from rlflow.exchange.handshake import Refusal, check_upgrade
 from rlflow.exchange.items import Markets
 from rlflow.exchange.link import Link
+from rlflow.exchange.opening import asks_for_websocket, read_head
 from rlflow.exchange.outlet import Ending
+from rlflow.exchange.rest.http_server import serve_http
+from rlflow.exchange.rest.service import RestService
 from rlflow.exchange.stream import SharedStream
 from rlflow.units import Nanos
 
@@ -25,66 +28,83 @@ _HANDSHAKE_S = 10.0
 
 
 @attrs.frozen
-class Door:
-    """Serves connections of one exchange.
+class _Opened:
+    """An accepted websocket, and the key id that opened it."""
 
-    REST shares the port by being told apart here, from the first request, before the websocket library sees it; until
-    then the library answers a plain request with 400.
-    """
+    websocket: trio_websocket.WebSocketConnection
+    account: str
+
+
+@attrs.frozen
+class Door:
+    """Serves connections of one exchange: websockets, and REST, told apart by the first request."""
 
     config: ExchangeConfig
     limits: Limits
     markets: Markets
     audience: Audience
+    rest: RestService
     now_ns: Callable[[], Nanos]
 
     async def serve(self, transport: trio.abc.Stream) -> None:
-        """Serve one connection until the peer or the exchange ends it; cancelled, it still says goodbye."""
-        stream = SharedStream(transport)
+        """Serve one connection until the peer or the exchange ends it; cancelled, a websocket still says goodbye."""
+        try:
+            with trio.move_on_after(_HANDSHAKE_S) as scope:
+                head = await read_head(transport)
+            if scope.cancelled_caught or not head:
+                return
+            stream = SharedStream(transport, head)
+            if asks_for_websocket(head):
+                await self._serve_websocket(stream)
+            else:
+                await serve_http(stream, self.rest.answer, self.config.rest.waits)
+        except trio.BrokenResourceError:
+            pass  # the peer has left, or a TLS handshake failed
+        finally:
+            await trio.aclose_forcefully(transport)
+
+    async def _serve_websocket(self, stream: SharedStream) -> None:
         goodbye = trio.CancelScope(shield=True)
         async with trio.open_nursery() as nursery:
             # What keeps the connection going must outlive a cancellation by the length of a goodbye.
             tasks = await nursery.start(_shielded_nursery, goodbye)
             try:
-                websocket = await self._open(tasks, stream)
-                if websocket is not None:
-                    await self._converse(tasks, websocket, stream, goodbye)
+                opened = await self._open(tasks, stream)
+                if opened is not None:
+                    await self._converse(tasks, opened, stream, goodbye)
             finally:
                 tasks.cancel_scope.cancel()
                 await trio.aclose_forcefully(stream)
 
-    async def _open(self, tasks: trio.Nursery, stream: SharedStream) -> trio_websocket.WebSocketConnection | None:
+    async def _open(self, tasks: trio.Nursery, stream: SharedStream) -> _Opened | None:
         """Return the accepted websocket; None if there is none, because it was refused or is no websocket."""
         with trio.move_on_after(_HANDSHAKE_S) as scope:
             # The library tells nobody when what it hears is no upgrade request, or nothing.
             tasks.start_soon(_cancel_when_over, stream, scope)
             request = await trio_websocket.wrap_server_stream(tasks, stream)
-            refusal = check_upgrade(
-                request.headers,
-                request.path,
-                keys=self.config.keys,
-                now_ms=self._now_ms(),
-                max_skew_ms=round(self.config.max_skew_s * 1000),
-            )
+            signer = check_upgrade(request.headers, request.path, verifier=self.config.verifier, now_ms=self._now_ms())
             try:
-                if refusal is None:
-                    return await request.accept()
-                self.audience.refused += 1
-                headers = [(b"Content-Type", b"application/json")]
-                await request.reject(refusal.status, extra_headers=headers, body=refusal.body())
+                if isinstance(signer, str):
+                    return _Opened(await request.accept(), signer)
+                await self._refuse(request, signer)
             except trio_websocket.ConnectionClosed:
                 pass  # the peer did not wait for the answer
         return None
 
+    async def _refuse(self, request: trio_websocket.WebSocketRequest, refusal: Refusal) -> None:
+        self.audience.refused += 1
+        headers = [(b"Content-Type", b"application/json")]
+        await request.reject(refusal.status, extra_headers=headers, body=refusal.body())
+
     async def _converse(
         self,
         tasks: trio.Nursery,
-        websocket: trio_websocket.WebSocketConnection,
+        opened: _Opened,
         stream: SharedStream,
         goodbye: trio.CancelScope,
     ) -> None:
         """Run one accepted connection until it is to end, then end it in that way."""
-        link = self._new_link(websocket, stream)
+        link = self._new_link(opened, stream)
         name = f"exchange connection {link.number}"
         tasks.start_soon(link.listen, self.audience.note_change, name=f"{name} listens")
         tasks.start_soon(link.write, name=f"{name} writes")
@@ -100,11 +120,12 @@ class Door:
             with goodbye:
                 await link.close(ending)
 
-    def _new_link(self, websocket: trio_websocket.WebSocketConnection, stream: SharedStream) -> Link:
+    def _new_link(self, opened: _Opened, stream: SharedStream) -> Link:
         self.audience.accepted += 1
         number = self.audience.accepted
-        conversation = Conversation(self.markets, self.limits, self.audience.script(number))
-        return Link(number, websocket, stream, conversation, self._now_ms)
+        caller = Caller(opened.account, may_read=opened.account not in self.config.keys_without_read)
+        conversation = Conversation(self.markets, self.limits, self.audience.script(number), caller)
+        return Link(number, opened.websocket, stream, conversation, self._now_ms)
 
     def _now_ms(self) -> int:
         return self.now_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""Who may open a websocket: the checks of the upgrade request and the answers to those who may not (protocol 2)."""
+"""Who may ask and who may open a websocket, and the answers to those who may not (protocol 2)."""
 
 from collections.abc import Iterable, Mapping
 
@@ -23,45 +23,64 @@ class Refusal:
     message: str
     details: str = ""
 
+    def fields(self) -> dict[str, str]:
+        """Return what the body says, without what is empty."""
+        fields = {"code": self.code, "message": self.message, "details": self.details}
+        return {name: value for name, value in fields.items() if value}
+
     def body(self) -> bytes:
         """Return the JSON body in the venue's flat shape (protocol 6.0)."""
-        fields = {"code": self.code, "message": self.message, "details": self.details}
-        return msgspec.json.encode({name: value for name, value in fields.items() if value})
+        return msgspec.json.encode(self.fields())
+
+
+@attrs.frozen
+class Verifier:
+    """Finds out who signed a request: the same for REST and for the upgrade (protocol 2)."""
+
+    keys: Mapping[str, PublicKey] = attrs.field(repr=False)
+    """The public keys by key id."""
+    max_skew_ms: int
+    """How far the signed time may lie from the exchange's clock, in either direction."""
+
+    def signer(self, headers: Iterable[tuple[bytes, bytes]], method: str, path: str, now_ms: int) -> str | Refusal:
+        """Return the key id whose signature the request has, or why it is refused.
+
+        Args:
+            headers: Of the request, names in any case.
+            method: Of the request.
+            path: From the root, as it was sent, without its query, which is not signed.
+            now_ms: The exchange's clock.
+        """
+        named = {name.decode("latin-1").upper(): value.decode("latin-1").strip() for name, value in headers}
+        given = [named.get(name, "") for name in (HEADER_KEY, HEADER_TIMESTAMP, HEADER_SIGNATURE)]
+        if not all(given):
+            return Refusal(401, "signature_is_missing_from_headers", "authentication headers are missing")
+        key_id, timestamp, signature = given
+        if not _is_fresh(timestamp, now_ms, self.max_skew_ms):
+            return Refusal(401, "header_timestamp_expired", "timestamp outside the allowed window")
+        key = self.keys.get(key_id)
+        if key is None:
+            return Refusal(401, "authentication_error", "authentication failed", "NOT_FOUND")
+        if not verify(key, signature, method, path, timestamp):
+            return Refusal(401, "authentication_error", "authentication failed", "INCORRECT_API_KEY_SIGNATURE")
+        return key_id
 
 
 def check_upgrade(
-    headers: Iterable[tuple[bytes, bytes]],
-    target: str,
-    *,
-    keys: Mapping[str, PublicKey],
-    now_ms: int,
-    max_skew_ms: int,
-) -> Refusal | None:
-    """Return why a connection is refused, None if it is welcome.
+    headers: Iterable[tuple[bytes, bytes]], target: str, *, verifier: Verifier, now_ms: int
+) -> str | Refusal:
+    """Return the key id that opens a connection, or why it is refused.
 
     Args:
         headers: Of the upgrade request, names in any case.
-        target: The request's path, perhaps with a query, which is not signed.
-        keys: The public keys by key id.
+        target: The request's path, perhaps with a query.
+        verifier: Judges the signature.
         now_ms: The exchange's clock.
-        max_skew_ms: How far the signed time may lie from it, in either direction.
     """
     path = target.partition("?")[0]
     if path != WEBSOCKET_PATH:
         return Refusal(404, "not_found", f"there is nothing at {path[:80]!r}; the websocket is at {WEBSOCKET_PATH}")
-    named = {name.decode("latin-1").upper(): value.decode("latin-1").strip() for name, value in headers}
-    given = [named.get(name, "") for name in (HEADER_KEY, HEADER_TIMESTAMP, HEADER_SIGNATURE)]
-    if not all(given):
-        return Refusal(401, "signature_is_missing_from_headers", "authentication headers are missing")
-    key_id, timestamp, signature = given
-    if not _is_fresh(timestamp, now_ms, max_skew_ms):
-        return Refusal(401, "header_timestamp_expired", "timestamp outside the allowed window")
-    key = keys.get(key_id)
-    if key is None:
-        return Refusal(401, "authentication_error", "authentication failed", "NOT_FOUND")
-    if not verify(key, signature, "GET", path, timestamp):
-        return Refusal(401, "authentication_error", "authentication failed", "INCORRECT_API_KEY_SIGNATURE")
-    return None
+    return verifier.signer(headers, "GET", path, now_ms)
 
 
 def _is_fresh(timestamp: str, now_ms: int, max_skew_ms: int) -> bool:

@@ -17,6 +17,9 @@ from rlflow.exchange.faults import Fault
 from rlflow.exchange.items import Markets
 from rlflow.exchange.outlet import Ending
 from rlflow.exchange.replay import ReplayedMarkets
+from rlflow.exchange.rest.desk import Desk
+from rlflow.exchange.rest.service import RestService
+from rlflow.exchange.rest.still_venue import StillVenue
 from rlflow.exchange.simulation import Simulation
 from rlflow.exchange.sources import run_replay, run_simulation
 from rlflow.units import Nanos
@@ -77,7 +80,8 @@ async def serve(
     """
     audience = Audience(config.faults)
     source = _source(config, audience, now_ns)
-    door = Door(config, source.limits, source.markets, audience, now_ns)
+    rest = RestService(_desk(config, source, audience, now_ns()), config.verifier, now_ns=now_ns, clock=trio.current_time)
+    door = Door(config, source.limits, source.markets, audience, rest, now_ns)
     listeners = await _open_listeners(config)
     async with trio.open_nursery() as nursery:
         port = _port(listeners[0])
@@ -104,6 +108,11 @@ def _source(config: ExchangeConfig, audience: Audience, now_ns: Callable[[], Nan
     simulation = Simulation(config.tickers, config.seed)
     run = partial(run_simulation, simulation, audience, rate=config.rate, now_ns=now_ns)
     return _Source(simulation, run, patient if math.isinf(config.rate) else config.limits)
+
+
+def _desk(config: ExchangeConfig, source: _Source, audience: Audience, now_ns: Nanos) -> Desk:
+    venue = StillVenue(config.market_tickers, source.markets.image, now_ns=now_ns)
+    return Desk(venue, config.rest, lambda: attrs.asdict(audience.statistics()))
 
 
 Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]

@@ -18,10 +18,12 @@ class SharedStream(trio.abc.Stream):
     under the lock that the library's writes take too, so that frames never mix.
     """
 
-    def __init__(self, transport: trio.abc.Stream) -> None:
+    def __init__(self, transport: trio.abc.Stream, heard: bytes = b"") -> None:
+        """Wrap a transport, of which `heard` was read already and is received first."""
         self.over = trio.Event()
         """Set when nothing more will be received: this side has closed it, or the peer has left."""
         self._transport = transport
+        self._heard = heard
         self._lock = trio.StrictFIFOLock()
         self._has_close_frame = False
         self._deaf_until = -math.inf
@@ -54,6 +56,9 @@ class SharedStream(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Return what the peer sent."""
+        if self._heard:
+            heard, self._heard = self._heard[:max_bytes], self._heard[len(self._heard[:max_bytes]) :]
+            return heard
         try:
             data = await self._transport.receive_some(max_bytes)
         except trio.BrokenResourceError:
