@@ -27,6 +27,8 @@ _API_URLS = {
     "prod": "https://external-api.kalshi.com/trade-api/v2",
     "demo": "https://external-api.demo.kalshi.co/trade-api/v2",
 }
+# Market data is public there: it needs no key.
+PUBLIC_API_URL = _API_URLS["prod"]
 SIMULATED_TICKERS = ("KXSIM-27JAN01-A", "KXSIM-27JAN01-B", "KXSIM-27JAN01-C")
 
 T = TypeVar("T")

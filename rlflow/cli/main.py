@@ -17,6 +17,7 @@ from rlflow.cli.deploy import deploy
 from rlflow.cli.doctor import doctor
 from rlflow.cli.exchange import exchange
 from rlflow.cli.history import audit, book
+from rlflow.cli.markets import markets
 from rlflow.cli.recordings import import_
 from rlflow.cli.serve import serve
 from rlflow.config import Settings
@@ -61,7 +62,7 @@ def commands(context: click.Context, log_format: str) -> None:
         context.invoke(serve)
 
 
-for command in (serve, doctor, import_, book, audit, db, exchange, deploy):
+for command in (serve, doctor, markets, import_, book, audit, db, exchange, deploy):
     commands.add_command(command)
 
 
