@@ -1,0 +1,129 @@
+"""What the collector makes of each fault of the local venue: never a wrong book called valid, and soon all of them."""
+
+import pytest
+
+from rlflow.exchange.fault_kinds import TRAITS, FaultKind, Target
+from rlflow.exchange.faults import Fault
+from tests.fault_world import FaultWorld
+
+# A change between two ticks is one like any other to a collector that does not know the ticks.
+BELIEVED = {FaultKind.OFF_GRID}
+# These are for people and sockets; what the collector does about a broken text is the websocket's business.
+NOT_IN_MEMORY = {FaultKind.BAD_UTF8}
+KINDS = sorted(set(FaultKind) - BELIEVED - NOT_IN_MEMORY, key=lambda kind: kind.value)
+
+HARMLESS = {
+    FaultKind.DUPLICATE,
+    FaultKind.UNKNOWN_FIELD,
+    FaultKind.UNKNOWN_TYPE,
+    FaultKind.OVERSIZE,
+    FaultKind.NO_CLOCK,
+    FaultKind.DELAY,
+    FaultKind.STALL_READS,
+    FaultKind.STALL_WRITES,
+}
+
+
+def fault(kind: FaultKind, number: int, connection: int = 1, count: int = 1) -> Fault:
+    """Return a fault of the kind; those that strike a connection's end strike one connection only."""
+    takes_count = "count" in TRAITS[kind].takes
+    return Fault(kind, number, count=count if takes_count else 1, connection=connection, seconds=2, size_bytes=5_000)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.value)
+@pytest.mark.parametrize("number", [1, 2, 7])
+def test_every_book_is_right_again_soon_after_a_fault(kind: FaultKind, number: int) -> None:
+    world = FaultWorld((fault(kind, number),))
+    world.run(2)
+    world.follow("A", "C")
+    world.run(20)
+    world.follow("A", "B", "C")
+    world.run(10)
+
+    assert world.settle() < 60
+
+
+@pytest.mark.parametrize("kind", sorted(HARMLESS, key=lambda kind: kind.value), ids=lambda kind: kind.value)
+def test_a_fault_that_loses_nothing_costs_no_valid_book(kind: FaultKind) -> None:
+    world = FaultWorld((fault(kind, 10),))
+    world.run(10)
+
+    assert (world.invalid_steps, world.causes) == (0, [])
+    assert world.settle() < 5
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "count" in TRAITS[kind].takes], ids=lambda kind: kind.value)
+def test_faults_in_a_row_are_survived_as_well(kind: FaultKind) -> None:
+    world = FaultWorld((fault(kind, 2, count=4),))
+    world.run(30)
+
+    assert world.settle() < 120
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if TRAITS[kind].target is Target.COMMAND])
+@pytest.mark.parametrize("command", ["subscribe", "update_subscription"])
+def test_a_spoilt_command_does_not_keep_a_market_away(kind: FaultKind, command: str) -> None:
+    world = FaultWorld((Fault(kind, connection=1, command=command, seconds=12, code=18),), tickers=("A", "B"))
+    world.run(5)
+    world.markets.books["C"] = {"yes": {}, "no": {100: 100}}
+    world.markets.clocks["C"] = 0
+    world.follow("A", "B", "C")
+
+    assert world.settle() < 60
+
+
+def test_a_venue_whose_frames_have_no_clock_at_all_is_followed() -> None:
+    world = FaultWorld((Fault(FaultKind.NO_CLOCK, count=0), Fault(FaultKind.DROP, number=20, connection=1)))
+    world.run(10)
+
+    assert world.settle() < 10
+    assert world.causes == []
+
+
+def test_acknowledgements_that_never_carry_a_number_are_no_gap() -> None:
+    world = FaultWorld((Fault(FaultKind.OK_WITHOUT_SEQ, count=0),))
+    world.run(2)
+    world.follow("A", "C")
+    world.run(2)
+
+    assert (world.invalid_steps, world.causes) == (0, [])
+
+
+def test_a_market_whose_snapshot_never_comes_costs_the_others_nothing() -> None:
+    world = FaultWorld((Fault(FaultKind.NO_SNAPSHOT, ticker="B", count=0),))
+    world.run(40)
+
+    assert world.commander.missing == {"B"}
+    assert (world.connections, world.causes) == (1, [])
+    world.follow("A", "C")
+    assert world.settle() < 1
+
+
+def test_faults_add_up() -> None:
+    world = FaultWorld(
+        (
+            Fault(FaultKind.NO_CLOCK, count=0),
+            Fault(FaultKind.DROP, number=12, count=2, connection=1),
+            Fault(FaultKind.DUPLICATE, number=30, connection=1),
+            Fault(FaultKind.IGNORE, command="update_subscription", connection=1),
+            Fault(FaultKind.CLOSE, number=300, connection=1),
+            Fault(FaultKind.GARBLE, number=3, connection=2),
+        )
+    )
+    world.run(60)
+
+    assert world.settle() < 60
+    assert world.connections == 2
+
+
+def test_a_change_between_two_ticks_is_believed_until_the_next_snapshot() -> None:
+    world = FaultWorld((Fault(FaultKind.OFF_GRID, number=5, connection=1),), tickers=("A",))
+    with pytest.raises(AssertionError, match="A"):
+        world.run(5)
+    world.venue.receive(
+        '{"id":900,"cmd":"update_subscription","params":{"sid":1,"action":"get_snapshot","market_ticker":"A"}}',
+        world.now_ms,
+    )
+    world.run(1)
+
+    assert world.settle() == 0
