@@ -13,7 +13,7 @@ from rlflow.exchange.happenings import Change
 from rlflow.exchange.items import ORDERBOOK, TRADE, Item
 from rlflow.exchange.listing import EventSheet, Listing, MarketSheet, whole_seconds
 from rlflow.exchange.trade_history import TradeRecord
-from rlflow.units import ONE_CONTRACT, ONE_DOLLAR, Price, complement, format_count, format_price
+from rlflow.units import ONE_CONTRACT, ONE_DOLLAR, Nanos, Price, complement, format_count, format_price
 
 TICKER = "ticker"
 LIFECYCLE = "market_lifecycle_v2"
@@ -24,13 +24,24 @@ _MONEY_PER_DOLLAR = ONE_DOLLAR * ONE_CONTRACT
 class Times:
     """The time fields that end a frame, shared by all frames of an action."""
 
-    def __init__(self, at_ns: int) -> None:
-        at_ms = at_ns // 1_000_000
+    def __init__(self, at_ns: Nanos) -> None:
         self.at_ns = at_ns
-        self.sending = f'"sending_ts_ms":{at_ms}}}'
-        self.delta = f'"ts":"{frames.rfc3339_ms(at_ns)}","ts_ms":{at_ms}}},{self.sending}'
-        self.trade = f'"ts":{at_ms // 1000},"ts_ms":{at_ms}}},{self.sending}'
-        self.ticker = f'"ts":{at_ms // 1000},"ts_ms":{at_ms},"time":"{frames.rfc3339_ms(at_ns)}"}},{self.sending}'
+        self.at_ms = at_ns // 1_000_000
+        self.sending = f'"sending_ts_ms":{self.at_ms}}}'
+        self.delta = f'"ts":"{frames.rfc3339_ms(at_ns)}","ts_ms":{self.at_ms}}},{self.sending}'
+
+    # Seldom needed.
+
+    @property
+    def trade(self) -> str:
+        """Of a trade."""
+        return f'"ts":{self.at_ms // 1000},"ts_ms":{self.at_ms}}},{self.sending}'
+
+    @property
+    def ticker(self) -> str:
+        """Of a ticker."""
+        time = f'"time":"{frames.rfc3339_ms(self.at_ns)}"'
+        return f'"ts":{self.at_ms // 1000},"ts_ms":{self.at_ms},{time}}},{self.sending}'
 
 
 def delta(book: SimulatedBook, change: Change, times: Times) -> Item:

@@ -14,7 +14,8 @@ import attrs
 
 from rlflow.exchange.grid import named_grid
 from rlflow.exchange.listing import EventSheet, MarketSheet, SeriesSheet
-from rlflow.units import Nanos
+from rlflow.exchange.market_plan import Life, Plan
+from rlflow.units import ONE_DOLLAR, Nanos, complement
 
 SECOND_NS: Nanos = 1_000_000_000
 
@@ -26,6 +27,7 @@ _TICKER = re.compile(r"[A-Za-z0-9._]{1,40}", re.ASCII)
 _DRAIN_S = (5.4, 8.2)
 # From there to the result; the recorded markets were paid out about ten seconds after their close.
 _DETERMINATION_S = (1.0, 3.0)
+_FIRST_STRIKE, _STRIKE_STEP = 1_000.0, 5.0
 # Markets shorter than this do everything faster in proportion.
 _UNHURRIED_S = 60
 
@@ -78,21 +80,6 @@ class SeriesSpec:
         )
 
 
-@attrs.frozen
-class Life:
-    """When the steps of one market are due, unless somebody moves its close."""
-
-    created_ns: Nanos
-    open_ns: Nanos
-    close_ns: Nanos
-    drain_s: float
-    """From the close until the venue clears the book."""
-    determination_s: float
-    """From there to the result."""
-    finale_s: float
-    """How long before the close the price begins to run to its end."""
-
-
 class SeriesSchedule:
     """The markets of one series, by the number of their period: 0 began in 1970."""
 
@@ -127,7 +114,7 @@ class SeriesSchedule:
         return [self._market(event, number + 1, period * self._period_ns) for number in range(self.spec.count)]
 
     def _market(self, event: EventSheet, number: int, open_ns: Nanos) -> MarketSheet:
-        strike = 1_000.0 + 5 * number
+        strike = _FIRST_STRIKE + _STRIKE_STEP * (number - 1)
         return MarketSheet(
             f"{event.ticker}-{number}",
             event.ticker,
@@ -145,23 +132,23 @@ class SeriesSchedule:
             rules_secondary="The price is made up; nothing of this is real.",
         )
 
-    def life(self, sheet: MarketSheet) -> Life:
-        """Return the steps of one of these markets."""
-        draw = random.Random(f"rlflow {self._seed} life of {sheet.ticker}").random  # noqa: S311  # no secret
-        haste = min(1.0, self.spec.period_s / _UNHURRIED_S)
+    def plan(self, sheet: MarketSheet) -> Plan:
+        """Return how one of these markets lives: the lower its strike, the likelier it starts."""
+        assert sheet.floor_strike is not None
+        number = round((sheet.floor_strike - _FIRST_STRIKE) / _STRIKE_STEP)
+        fair = complement(ONE_DOLLAR * (number + 1) // (self.spec.count + 1))
+        return Plan(life_of(sheet, self._seed), fair=fair)
 
-        def between(low: float, high: float) -> float:
-            return (low + (high - low) * draw()) * haste
 
-        return Life(
-            created_ns=sheet.open_ns - self.spec.lead_s * SECOND_NS,
-            open_ns=sheet.open_ns,
-            close_ns=sheet.close_ns,
-            drain_s=between(*_DRAIN_S),
-            determination_s=between(*_DETERMINATION_S),
-            # Recorded books were one-sided in 5.6 % of all seconds, and ran there before that.
-            finale_s=self.spec.period_s * (0.08 + 0.12 * draw()),
-        )
+def life_of(sheet: MarketSheet, seed: int) -> Life:
+    """Return what follows a market's close, in proportion for one that is short."""
+    draw = random.Random(f"rlflow {seed} life of {sheet.ticker}").random  # noqa: S311  # no secret
+    haste = min(1.0, (sheet.close_ns - sheet.open_ns) / SECOND_NS / _UNHURRIED_S)
+
+    def between(low: float, high: float) -> float:
+        return (low + (high - low) * draw()) * haste
+
+    return Life(drain_s=between(*_DRAIN_S), determination_s=between(*_DETERMINATION_S))
 
 
 def _utc(at_ns: Nanos) -> datetime:
