@@ -23,23 +23,25 @@ _LEAST_NS = 300_000
 class Tempo:
     """How a market's activity varies. The numbers are standard deviations of logarithms, and seconds."""
 
-    actions_per_s: float = 49.5
-    """The mean; an action makes 1.3 deltas."""
-    life: float = 0.4
-    slow: float = 0.75
-    slow_memory_s: float = 25.0
-    quick: float = 1.0
-    quick_memory_s: float = 0.18
-    gap: float = 1.7
-    highest: float = 2.7
+    actions_per_s: float = 25.0
+    """The mean, without those of hasty owners; two deltas each with these."""
+    life: float = 0.36
+    slow: float = 0.65
+    slow_memory_s: float = 8.5
+    quick: float = 1.35
+    quick_memory_s: float = 0.4
+    gap: float = 1.25
+    highest: float = 2.5
     """The logarithm of the intensity stays this close to its mean upwards."""
+    echo: float = 0.25
+    """So many actions follow the last one at once."""
     longest_s: float = 15.0
     """No silence is longer."""
 
 
 NATURAL = Tempo()
 """The recorded market's."""
-LIVELY = Tempo(life=0.0, slow=0.5, quick=0.8, gap=1.4, longest_s=1.5)
+LIVELY = Tempo(life=0.0, slow=0.4, quick=0.9, gap=1.2, longest_s=1.5)
 """For whoever looks for the first time and would take a real silence for a fault."""
 
 
@@ -62,8 +64,10 @@ class Activity:
     def next_ns(self, at_ns: Nanos) -> Nanos:
         """Return when the action after one at `at_ns` is due; times must not go back."""
         draws = self._draws
-        left = math.exp(self._tempo.gap * draws.normal()) / self._mean_gap
         due_ns = at_ns + int(_LEAST_NS * (0.3 + draws.random()))
+        if draws.chance(self._tempo.echo):
+            return due_ns
+        left = math.exp(self._tempo.gap * draws.normal()) / self._mean_gap
         latest_ns = at_ns + self._longest_ns
         if due_ns - self._cell_ends_ns > self._longest_ns:
             # Nobody asked for long; what the intensity did meanwhile is of no interest.

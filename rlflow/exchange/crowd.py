@@ -11,6 +11,10 @@ import msgspec
 
 from rlflow.units import Count, Nanos, Price, Side
 
+_HASTY_NS: Nanos = 250_000_000
+"""Owners with shorter plans than this are programs with timers, which wait for nobody."""
+_NEVER: Nanos = 1 << 62
+
 
 class CrowdOrder(msgspec.Struct, eq=False, gc=False):
     """One order; `size` is 0 while it does not rest."""
@@ -30,6 +34,7 @@ class Crowd:
 
     def __init__(self) -> None:
         self._levels: dict[Side, dict[Price, list[CrowdOrder]]] = {"yes": {}, "no": {}}
+        self._hasty: list[tuple[Nanos, int, CrowdOrder]] = []
         self._ends: list[tuple[Nanos, int, CrowdOrder]] = []
         self._moves: list[tuple[Nanos, int, CrowdOrder]] = []
         self._numbers = itertools.count()
@@ -62,13 +67,22 @@ class Crowd:
             surplus -= first.size
             self.leave(first)
 
-    def plan_end(self, order: CrowdOrder, due_ns: Nanos) -> None:
-        """Note when an order is to be cancelled."""
-        heapq.heappush(self._ends, (due_ns, next(self._numbers), order))
+    def plan(self, order: CrowdOrder, at_ns: Nanos, stay_ns: Nanos) -> None:
+        """Note when the owner wants to cancel an order, or to move a quote."""
+        heap = self._hasty if stay_ns < _HASTY_NS else self._moves if order.is_quote else self._ends
+        heapq.heappush(heap, (at_ns + stay_ns, next(self._numbers), order))
 
-    def plan_move(self, quote: CrowdOrder, due_ns: Nanos) -> None:
-        """Note when a quote is to be moved."""
-        heapq.heappush(self._moves, (due_ns, next(self._numbers), quote))
+    @property
+    def hasty_due_ns(self) -> Nanos:
+        """When the next order of a hasty owner is due."""
+        hasty = self._hasty
+        while hasty and not (hasty[0][2].size or hasty[0][2].is_quote):
+            heapq.heappop(hasty)
+        return hasty[0][0] if hasty else _NEVER
+
+    def next_hasty(self) -> CrowdOrder:
+        """Take the order of the hasty owner who is due first; there must be one."""
+        return heapq.heappop(self._hasty)[2]
 
     def next_end(self, at_ns: Nanos) -> CrowdOrder | None:
         """Take the order that is to be cancelled first, if its time has come."""
@@ -78,6 +92,6 @@ class Crowd:
                 return order
         return None
 
-    def next_move(self) -> CrowdOrder:
-        """Take the quote that is to be moved first, whether or not its time has come; there must be one."""
-        return heapq.heappop(self._moves)[2]
+    def next_move(self) -> CrowdOrder | None:
+        """Take the quote that is to be moved first, whether or not its time has come."""
+        return heapq.heappop(self._moves)[2] if self._moves else None

@@ -12,7 +12,7 @@ _LOWEST, _HIGHEST = 15.0, 85.0
 # Cents by which an endless market's price moves in a step.
 _STEP_CENTS = 0.6
 # Steps of a market's life, in which its question is decided: recorded prices move 2 cents in one second of ten.
-_STEPS_OF_LIFE = 2_200
+_STEPS_OF_LIFE = 240
 
 
 class FairPrice:

@@ -20,16 +20,26 @@ from rlflow.exchange.fair_price import FairPrice
 from rlflow.exchange.happenings import Change, CrowdHappening, Deal
 from rlflow.units import ONE_DOLLAR, PRICE_PER_CENT, Count, Nanos, Price, Side, complement, opposite
 
-_QUOTES = 10
+_QUOTES = 7
 """Of each side; moved every second or so."""
-_MOVE, _TRADE, _FAIR_STEP = 0.32, 0.332, 0.05
+_MOVE, _FAIR_STEP = 0.19, 0.007
 """Shares of the actions; what is left are plain orders that come and go."""
-_FLICKER = 0.42
+_FLICKER = 0.28
 """Of the plain orders near the best."""
-_HEAT, _COOLING = 0.12, 0.75
+_IMPROVE = 0.9
+"""Of the orders near the best, where a better bid is sensible."""
+_STANDING = 0.05
+"""Of the new orders, where there are few levels."""
+_TOGETHER = 0.02
+"""Of the moves of quotes, two in one action."""
+_FEW_CENTS: Price = 700
+_FLOOR: Price = 300
+_TRADE, _MOST_TRADES = 0.035e-9, 0.15
+"""A trade is the likelier the longer there was none: by so much a nanosecond, up to so much."""
+_HEAT, _COOLING = 0.003, 0.99
 """A trade makes another one likely at once."""
 # A step over a cent's border counts from here on, so that a price on the border does not flutter.
-_BORDER: Price = 130
+_BORDER: Price = 150
 
 
 class OrderFlow:
@@ -51,11 +61,12 @@ class OrderFlow:
         self._cent = fair // PRICE_PER_CENT * PRICE_PER_CENT
         self._activity = Activity(draws, began_ns, tempo)
         self._crowd = Crowd()
-        self._heat = 0.0
-        self._density = 0.2 + 0.6 * draws.random()
+        self._heat, self._traded_ns = 0.0, began_ns
+        self._density = 0.12 + 0.4 * draws.random()
         self._fill("yes", began_ns)
         self._fill("no", began_ns)
-        self.next_due_ns = self._activity.next_ns(began_ns)
+        self._busy_ns = self._activity.next_ns(began_ns)
+        self.next_due_ns = min(self._busy_ns, self._crowd.hasty_due_ns)
         """When the next action is due."""
 
     @property
@@ -68,19 +79,24 @@ class OrderFlow:
 
         Nothing only if accounts' orders leave the crowd no room on either side.
         """
-        self.next_due_ns = self._activity.next_ns(at_ns)
-        draws = self._draws
-        if draws.chance(_FAIR_STEP):
-            self._step_fair(at_ns)
-        return self._give_way(at_ns) or self._act(draws.random(), at_ns) or self._add(at_ns)
+        if self._crowd.hasty_due_ns <= min(at_ns, self._busy_ns):
+            order = self._crowd.next_hasty()
+            done = self._move(order, at_ns) if order.is_quote else self._withdraw(order)
+        else:
+            self._busy_ns = self._activity.next_ns(at_ns)
+            if self._draws.chance(_FAIR_STEP):
+                self._step_fair(at_ns)
+            done = self._give_way(at_ns) or self._act(self._draws.random(), at_ns)
+        done = done or self._add(at_ns)
+        self.next_due_ns = min(self._busy_ns, self._crowd.hasty_due_ns)
+        return done
 
     def _act(self, kind: float, at_ns: Nanos) -> list[CrowdHappening]:
         self._heat *= _COOLING
+        trade = _MOVE + self._heat + min((at_ns - self._traded_ns) * _TRADE, _MOST_TRADES)
         if kind < _MOVE:
-            quote = self._crowd.next_move()
-            self._crowd.plan_move(quote, at_ns + self._draws.pick(tables.STAYS))
-            return self._move(quote)
-        if kind < _TRADE + self._heat:
+            return self._requote(at_ns)
+        if kind < trade:
             return self._trade("yes" if self._draws.chance(0.5) else "no", at_ns)
         if self._draws.chance(0.75):
             order = self._crowd.next_end(at_ns)
@@ -112,8 +128,12 @@ class OrderFlow:
             # Matters only where the market ticks in tenths of a cent.
             price += int(self._draws.random() * 10) * 10
         if price < PRICE_PER_CENT:
-            price = int(self._draws.random() * highest)
+            price = highest - int(self._draws.random() * min(highest, _FEW_CENTS))
         return self.book.on_grid(price) if highest >= self.book.on_grid(0) else 0
+
+    def _has_room(self, side: Side) -> bool:
+        """Return whether a better bid than the best is sensible."""
+        return self._highest(side) >= self.book.sides[side].best + PRICE_PER_CENT
 
     def _give_way(self, at_ns: Nanos) -> list[CrowdHappening]:
         """Remove something that stands beyond the fair price, mostly, if there is something."""
@@ -124,7 +144,7 @@ class OrderFlow:
                 if not orders or self._draws.chance(0.2):
                     return self._trade(side, at_ns)
                 first = orders[-1]
-                return self._move(first) if first.is_quote else self._withdraw(first)
+                return self._shift(first) if first.is_quote else self._withdraw(first)
         return []
 
     # Plain orders
@@ -134,22 +154,38 @@ class OrderFlow:
         side: Side = "yes" if draws.chance(0.5) else "no"
         if not self._highest(side):
             side = opposite(side)
-        if draws.chance(0.05) and len(self.book.sides[side]) < self._density * self._limit(side) / PRICE_PER_CENT:
+        if draws.chance(_STANDING) and len(self.book.sides[side]) < self._density * self._limit(side) / PRICE_PER_CENT:
             return self._stand(side)
         behind = draws.pick(tables.PLACED_BEHIND)
-        price = self._price(side, behind)
+        price = self._placed_price(side, behind)
         if not price:
             return []
-        if behind > tables.MID:
-            order, lives = CrowdOrder(side, price, draws.pick(tables.FAR_SIZES)), tables.FAR_LIVES
-        elif behind > tables.NEAR:
-            order, lives = CrowdOrder(side, price, draws.pick(tables.MID_SIZES)), tables.PLAIN_LIVES
-        elif draws.chance(_FLICKER):
-            order, lives = CrowdOrder(side, price, tables.FLICKER), tables.FLICKER_LIVES
-        else:
-            order, lives = CrowdOrder(side, price, draws.pick(tables.NEAR_SIZES)), tables.PLAIN_LIVES
-        self._crowd.plan_end(order, at_ns + draws.pick(lives))
+        size, life = self._plan(behind)
+        if price > self.book.sides[side].best and draws.chance(0.5):
+            life = draws.pick(tables.FAR_LIVES)
+        order = CrowdOrder(side, price, size)
+        self._crowd.plan(order, at_ns, life)
         return [self._rest(order)]
+
+    def _plan(self, behind: int) -> tuple[Count, Nanos]:
+        """Return the size and the lifetime of an order so many cents behind the best."""
+        draws = self._draws
+        if behind > tables.MID:
+            return draws.pick(tables.FAR_SIZES), draws.pick(tables.FAR_LIVES)
+        if behind > tables.NEAR:
+            return draws.pick(tables.MID_SIZES), draws.pick(tables.MID_LIVES)
+        if draws.chance(_FLICKER):
+            return tables.FLICKER, draws.pick(tables.FLICKER_LIVES)
+        size = draws.pick(tables.NEAR_SIZES)
+        return size, draws.pick(tables.PLAIN_LIVES if size < tables.BLOCK else tables.BLOCK_LIVES)
+
+    def _placed_price(self, side: Side, behind: int) -> Price:
+        """Return where an order goes that its owner wants so far behind the best: better if there is room above."""
+        best = self.book.sides[side].best
+        room = (self._highest(side) - best) // PRICE_PER_CENT
+        if room > 0 and best:
+            behind = 0 if behind <= tables.NEAR and self._draws.chance(_IMPROVE) else behind + room
+        return self._price(side, behind)
 
     def _stand(self, side: Side) -> list[CrowdHappening]:
         """Place an order for good, anywhere behind the best."""
@@ -173,8 +209,25 @@ class OrderFlow:
 
     # Quotes
 
-    def _move(self, quote: CrowdOrder) -> list[CrowdHappening]:
-        """Move a quote, or put it back into the book if a taker took it."""
+    def _requote(self, at_ns: Nanos) -> list[CrowdHappening]:
+        """Move the quote that should move first, now and then two at once."""
+        done: list[CrowdHappening] = []
+        for _ in range(2 if self._draws.chance(_TOGETHER) else 1):
+            quote = self._crowd.next_move()
+            if quote is not None:
+                done += self._move(quote, at_ns)
+        return done
+
+    def _move(self, quote: CrowdOrder, at_ns: Nanos) -> list[CrowdHappening]:
+        """Move a quote whose time has come, and plan its next move."""
+        done = self._shift(quote)
+        behind = self._highest(quote.side) - quote.price
+        stays = tables.NEAR_STAYS if behind <= tables.NEAR * PRICE_PER_CENT else tables.FAR_STAYS
+        self._crowd.plan(quote, at_ns, self._draws.pick(stays))
+        return done
+
+    def _shift(self, quote: CrowdOrder) -> list[CrowdHappening]:
+        """Put a quote elsewhere; back into the book if a taker took it."""
         draws, old, size = self._draws, quote.price, quote.size
         if quote.is_resized or not size:
             size_after = draws.pick(tables.RESIZED_SIZES if quote.is_resized else tables.QUOTE_SIZES)
@@ -194,9 +247,11 @@ class OrderFlow:
         behind = (highest - old) // PRICE_PER_CENT
         if not 0 <= behind <= quote.behind + 20:
             return self._price(side, quote.behind)
+        if self._has_room(side) and quote.behind <= tables.NEAR and draws.chance(0.5):
+            return self._price(side, 0)
         step = draws.pick(tables.STEPS)
         is_nearer = draws.chance(0.5 if behind == quote.behind else 0.7 if behind > quote.behind else 0.3)
-        after = abs(behind - step if is_nearer else behind + step)
+        after = min(abs(behind - step if is_nearer else behind + step), quote.behind + 3)
         return self._price(side, after if after != behind else behind + 1)
 
     # Trades
@@ -206,7 +261,7 @@ class OrderFlow:
         deals = self._sweep(maker, self._draws.pick(tables.TAKER_SIZES))
         if not deals:
             return []
-        self._heat = _HEAT
+        self._heat, self._traded_ns = _HEAT, at_ns
         rest = self._rest_of_taker(opposite(maker), deals, at_ns)
         taken: dict[Price, Count] = {}
         for deal in deals:
@@ -248,10 +303,10 @@ class OrderFlow:
         """
         maker, limit = opposite(taker), deals[-1].price
         last_level = sum(deal.count for deal in deals if deal.price == limit)
-        if last_level < self.book.sides[maker].sizes[limit] or not self._draws.chance(0.2):
+        if last_level < self.book.sides[maker].sizes[limit] or not self._draws.chance(0.5):
             return []
         order = CrowdOrder(taker, complement(limit), self._draws.pick(tables.MID_SIZES))
-        self._crowd.plan_end(order, at_ns + self._draws.pick(tables.PLAIN_LIVES))
+        self._crowd.plan(order, at_ns, self._draws.pick(tables.PLAIN_LIVES))
         return [self._rest(order)]
 
     # The book at the start
@@ -259,10 +314,11 @@ class OrderFlow:
     def _fill(self, side: Side, began_ns: Nanos) -> None:
         draws = self._draws
         for price in range(PRICE_PER_CENT, self._limit(side) + 1, PRICE_PER_CENT):
-            if draws.chance(self._density):
-                self._rest(CrowdOrder(side, price, draws.pick(tables.STANDING_SIZES)))
+            is_floor = price <= _FLOOR
+            if is_floor or draws.chance(self._density):
+                size = draws.pick(tables.FLOOR_SIZES if is_floor else tables.STANDING_SIZES)
+                self._rest(CrowdOrder(side, price, size))
         for number in range(_QUOTES):
             behind = draws.pick(tables.QUOTED_BEHIND)
             quote = CrowdOrder(side, 0, 0, behind, is_resized=number % 3 == 0, is_quote=True)
-            self._move(quote)
-            self._crowd.plan_move(quote, began_ns + draws.pick(tables.STAYS))
+            self._move(quote, began_ns)
