@@ -29,6 +29,7 @@ FIGURES = Figures(
     now_ns=NOW_NS,
     started_ns=NOW_NS - 1000 * SECOND,
     books=BooksStatistics(
+        lapses=0,
         messages=98,
         markets=1,
         valid=1,

@@ -1,7 +1,7 @@
 """Who is told what the live books do: the feed of a capture everything, readers of books the newest state."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 import attrs
 import trio
@@ -11,7 +11,10 @@ from rlflow.orderbook import BookView
 
 
 class BookSubscription:
-    """The newest views of the books that changed since the last look; never more than one view a market."""
+    """The newest views of the books that changed since the last look; never more than one view a market.
+
+    The next view of a market may be of another capture, with a lower `frame_no`: that is no step back.
+    """
 
     def __init__(self, settled_view: Callable[[str], BookView | None]) -> None:
         self._settled_view = settled_view
@@ -22,6 +25,10 @@ class BookSubscription:
         """Remember that these books changed."""
         self._changed |= tickers
         self._wakeup.set()
+
+    def forget(self, tickers: Set[str]) -> None:
+        """Do not wait for views of these any more."""
+        self._changed -= tickers
 
     async def receive(self) -> dict[str, BookView]:
         """Wait for a change and return the changed books' views by ticker. Crossed, unsettled books are held back."""

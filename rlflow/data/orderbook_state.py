@@ -6,7 +6,7 @@ writer, which reads the same journal. Readers of books get conflated views: the 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 from uuid import UUID
 
@@ -15,6 +15,7 @@ import trio
 
 from rlflow.data.book_listeners import BookSubscription, Listener
 from rlflow.data.gap_log import GapLog, GapStatistics
+from rlflow.data.shown_books import ShownBooks
 from rlflow.data.storage_loss import Loss, level
 from rlflow.kalshi.notices import Notice
 from rlflow.metrics import Histogram, Latency
@@ -50,6 +51,8 @@ class BooksStatistics:
     """Frames applied, whether they changed a book or not."""
     markets: int
     valid: int
+    lapses: int
+    """How often a market's book was valid in one capture at least, and then in none."""
     unsettled: int
     """Books that are crossed within a group of changes that is not complete."""
     read_back: int
@@ -75,10 +78,8 @@ class OrderbookState:
         self._clock_ns = clock_ns
         self._cursor = journal.end
         self._sessions: dict[UUID, Session] = {}
-        self._owner: dict[str, UUID] = {}
-        self._last_views: dict[str, BookView] = {}
+        self._shown = ShownBooks(self._sessions)
         self._listeners: dict[UUID, Listener] = {}
-        self._subscriptions: list[BookSubscription] = []
         self._losses: dict[UUID, Loss] = {}
         self._unlevel: set[UUID] = set()
         self._latency = Histogram()
@@ -98,25 +99,27 @@ class OrderbookState:
 
     def subscribe(self) -> BookSubscription:
         """Return a new subscription to all books."""
-        subscription = BookSubscription(self.settled_view)
-        self._subscriptions.append(subscription)
-        return subscription
+        return self._shown.subscribe()
 
     def tickers(self) -> tuple[str, ...]:
-        """Return every market that a book was ever kept of, in order of appearance."""
-        return tuple(self._last_views | dict.fromkeys(self._owner))
+        """Return every market that has a book, or had one and is retained, in order of appearance."""
+        return self._shown.tickers()
 
     def view(self, ticker: str) -> BookView | None:
-        """Return the market's book as it is now, valid or not; None if there never was one."""
-        session = self._session_of(ticker)
-        return session.view(ticker) if session is not None else self._last_views.get(ticker)
+        """Return the market's book as it is now, valid or not; None if there is none."""
+        return self._shown.view(ticker)
 
     def settled_view(self, ticker: str) -> BookView | None:
         """Return the market's book, None while it is crossed within a group of changes that is not complete."""
-        session = self._session_of(ticker)
-        if session is not None and not session.books[ticker].is_settled:
-            return None
-        return self.view(ticker)
+        return self._shown.settled_view(ticker)
+
+    def is_valid(self, ticker: str) -> bool:
+        """Return whether the market's book can be trusted now. O(1)."""
+        return self._shown.is_valid(ticker)
+
+    def retain(self, tickers: Iterable[str]) -> None:
+        """Forget the last views of all other markets."""
+        self._shown.retain(tickers)
 
     def last_frame(self, capture: UUID) -> int | None:
         """Return the last frame, or record, that went into the books of a capture; None if it has ended."""
@@ -125,12 +128,12 @@ class OrderbookState:
 
     def statistics(self) -> BooksStatistics:
         """Return the figures so far."""
-        books = [book for session in self._sessions.values() for book in session.books.values()]
         return BooksStatistics(
             messages=self._messages,
             markets=len(self.tickers()),
-            valid=sum(book.is_valid for book in books),
-            unsettled=sum(not book.is_settled for book in books),
+            valid=self._shown.valid,
+            lapses=self._shown.lapses,
+            unsettled=self._shown.unsettled(),
             read_back=self._read_back,
             left_to_journal=self._left_to_journal,
             dropped=self._dropped + sum(loss.frames for loss in self._losses.values()),
@@ -221,21 +224,9 @@ class OrderbookState:
         if batch.kind is Kind.CLOSED:
             self._retire(batch.capture)
 
-    def _session_of(self, ticker: str) -> Session | None:
-        """Return the session that keeps the market's book now."""
-        owner = self._owner.get(ticker)
-        return None if owner is None else self._sessions[owner]
-
     def _publish(self, session: Session) -> None:
-        """Tell the subscribers which books changed, and the feed what it must react to."""
-        changed = session.take_changed()
-        for ticker in changed:
-            if ticker in session.books:
-                self._owner[ticker] = session.capture
-            elif self._owner.get(ticker) == session.capture:
-                del self._owner[ticker]
-        for subscription in self._subscriptions:
-            subscription.notify(changed)
+        """Tell the readers which books changed for them, and the feed what it must react to."""
+        self._shown.publish(session, session.take_changed())
         if (listener := self._listeners.get(session.capture)) is not None:
             listener.tell(session.take_notices())
 
@@ -278,9 +269,7 @@ class OrderbookState:
         listener = self._listeners.pop(capture, None)
         if listener is not None:
             listener.send.close()
-        for ticker in session.books:
-            self._last_views[ticker] = session.view(ticker)
-        self._owner = {ticker: owner for ticker, owner in self._owner.items() if owner != capture}
+        self._shown.retire(session)
 
 
 def _has_room(rows: trio.MemorySendChannel[Rows]) -> bool:
