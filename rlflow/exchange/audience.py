@@ -92,6 +92,11 @@ class Audience:
         while not self._links.isdisjoint(leaving):
             await self._changed.wait()
 
+    def end(self, ending: Ending) -> None:
+        """End all connections without what is queued for them."""
+        for link in self._links:
+            link.end(ending)
+
     def script(self, number: int) -> FaultScript:
         """Return the faults with which the n-th connection begins."""
         return FaultScript(fault for fault in self._faults if fault.is_for(number))

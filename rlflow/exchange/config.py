@@ -12,6 +12,7 @@ from rlflow.exchange.faults import Fault
 from rlflow.exchange.handshake import REST_PATH, WEBSOCKET_PATH, Verifier
 from rlflow.exchange.replay import Replay
 from rlflow.exchange.rest.settings import RestSettings
+from rlflow.exchange.series import SeriesSpec
 from rlflow.kalshi.auth import PublicKey
 
 DEFAULT_TICKERS = ("KXSIM-27JAN01-A", "KXSIM-27JAN01-B", "KXSIM-27JAN01-C")
@@ -28,8 +29,10 @@ class ExchangeConfig:
     """0: any free port."""
     tls: ssl.SSLContext | None = None
     """A server context makes it `wss`."""
-    tickers: tuple[str, ...] = attrs.field(default=DEFAULT_TICKERS, validator=attrs.validators.min_len(1))
-    """The simulated markets; the first is the busiest. Not used by a replay."""
+    tickers: tuple[str, ...] = DEFAULT_TICKERS
+    """The simulated markets that stay open; the first is the busiest. Not used by a replay."""
+    series: tuple[SeriesSpec, ...] = ()
+    """The simulated series, beside those. Not used by a replay."""
     seed: int = 1
     rate: float = attrs.field(default=50.0, validator=attrs.validators.gt(0))
     """Mean messages a second over all simulated markets; infinite: as many as the slowest connection takes."""
@@ -55,7 +58,7 @@ class ExchangeConfig:
 
     @property
     def market_tickers(self) -> tuple[str, ...]:
-        """The markets that have data here."""
+        """The markets that have data here from the start to the end; those of series come and go."""
         return self.tickers if self.replay is None else tuple(sorted(self.replay.tickers))
 
 
@@ -79,7 +82,13 @@ class Address:
 
 
 def describe_environment(
-    address: Address, *, key_id: str, private_key_path: Path, tickers: tuple[str, ...], is_replay: bool = False
+    address: Address,
+    *,
+    key_id: str,
+    private_key_path: Path,
+    tickers: tuple[str, ...],
+    series: tuple[str, ...] = (),
+    is_replay: bool = False,
 ) -> str:
     """Return the lines of a shell or an .env file that point a collector at the venue.
 
@@ -91,6 +100,7 @@ def describe_environment(
         **({"KALSHI_ENV": "replay"} if is_replay else {}),
         "KALSHI_WS_URL": address.url,
         "KALSHI_API_URL": address.api_url,
-        "RL_MARKET_TICKER": ",".join(tickers),
+        **({"RL_MARKET_TICKER": ",".join(tickers)} if tickers else {}),
+        **({"RL_SERIES_TICKER": ",".join(series)} if series else {}),
     }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())

@@ -47,7 +47,7 @@ class Outlets:
 
     publish: Callable[[Sequence[Item]], None] = _ignore
     """Queue publications for everyone."""
-    disconnect: Callable[[], None] = _ignore
+    disconnect: Callable[[], object] = _ignore
     """End all connections, as for maintenance."""
     wake: Callable[[], None] = _ignore
     """Look at the time of the next step again: there is a new one, or a market has opened."""

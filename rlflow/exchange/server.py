@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import attrs
@@ -14,15 +14,18 @@ from rlflow.exchange.conversation import Limits
 from rlflow.exchange.door import Door
 from rlflow.exchange.fault_kinds import FaultKind
 from rlflow.exchange.faults import Fault
+from rlflow.exchange.floor import Outlets
 from rlflow.exchange.items import Markets
 from rlflow.exchange.outlet import Ending
 from rlflow.exchange.replay import ReplayedMarkets
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.service import RestService
 from rlflow.exchange.rest.still_venue import StillVenue
-from rlflow.exchange.simulation import Simulation
-from rlflow.exchange.sources import run_replay, run_simulation
+from rlflow.exchange.sources import Alarm, keep_time, run_crowd, run_crowd_unlimited, run_replay
+from rlflow.exchange.venue import Venue, VenueSpec
 from rlflow.units import Nanos
+
+MAINTENANCE = Ending(1001, "maintenance")
 
 
 @attrs.frozen
@@ -31,6 +34,8 @@ class Exchange:
 
     address: Address
     config: ExchangeConfig
+    venue: Venue | None
+    """The simulated venue; None in a replay."""
     _audience: Audience
 
     @property
@@ -61,7 +66,7 @@ class Exchange:
 
     async def disconnect(self, ending: Ending | None = None) -> None:
         """End all connections behind what is queued, as for maintenance, and wait until they are gone."""
-        await self._audience.part(ending or Ending(1001, "maintenance"))
+        await self._audience.part(ending or MAINTENANCE)
 
 
 async def serve(
@@ -80,38 +85,64 @@ async def serve(
     """
     audience = Audience(config.faults)
     source = _source(config, audience, now_ns)
-    rest = RestService(_desk(config, source, audience, now_ns()), config.verifier, now_ns=now_ns, clock=trio.current_time)
+    rest = RestService(
+        _desk(config, source, audience, now_ns()), config.verifier, now_ns=now_ns, clock=trio.current_time
+    )
     door = Door(config, source.limits, source.markets, audience, rest, now_ns)
     listeners = await _open_listeners(config)
     async with trio.open_nursery() as nursery:
         port = _port(listeners[0])
         await nursery.start(trio.serve_listeners, door.serve, listeners, name="exchange door")
-        nursery.start_soon(source.run, name="exchange markets")
-        task_status.started(Exchange(Address(config.host, port, config.tls is not None), config, audience))
+        for name, task in source.tasks.items():
+            nursery.start_soon(task, name=name)
+        address = Address(config.host, port, config.tls is not None)
+        task_status.started(Exchange(address, config, source.venue, audience))
 
 
 @attrs.frozen
 class _Source:
-    """The markets, the task that moves them, and what that means for the limits."""
+    """The markets, the tasks that move them by name, and what that means for the limits."""
 
     markets: Markets
-    run: Callable[[], Awaitable[None]]
+    tasks: Mapping[str, Callable[[], Awaitable[None]]]
     limits: Limits
+    venue: Venue | None = None
+    """None: a replay."""
 
 
 def _source(config: ExchangeConfig, audience: Audience, now_ns: Callable[[], Nanos]) -> _Source:
-    # A source that can wait for its readers never overruns them.
-    patient = attrs.evolve(config.limits, queued_frames=math.inf)
     if config.replay is not None:
         replayed = ReplayedMarkets(config.replay.tickers)
-        return _Source(replayed, partial(run_replay, config.replay, replayed, audience), patient)
-    simulation = Simulation(config.tickers, config.seed)
-    run = partial(run_simulation, simulation, audience, rate=config.rate, now_ns=now_ns)
-    return _Source(simulation, run, patient if math.isinf(config.rate) else config.limits)
+        play = partial(run_replay, config.replay, replayed, audience)
+        return _Source(replayed, {"exchange replay": play}, _patient(config.limits))
+    return _simulated(config, audience, now_ns)
+
+
+def _simulated(config: ExchangeConfig, audience: Audience, now_ns: Callable[[], Nanos]) -> _Source:
+    for_time, for_crowd = Alarm(), Alarm()
+
+    def wake() -> None:
+        for_time.ring()
+        for_crowd.ring()
+
+    spec = VenueSpec(config.tickers, config.series, config.seed, config.rate)
+    venue = Venue(spec, now_ns(), Outlets(audience.publish, partial(audience.end, MAINTENANCE), wake))
+    is_unlimited = math.isinf(config.rate)
+    crowd = run_crowd_unlimited if is_unlimited else run_crowd
+    tasks = {
+        "exchange time": partial(keep_time, venue, for_time, now_ns=now_ns),
+        "exchange crowd": partial(crowd, venue, audience, for_crowd, now_ns=now_ns),
+    }
+    return _Source(venue, tasks, _patient(config.limits) if is_unlimited else config.limits, venue)
+
+
+def _patient(limits: Limits) -> Limits:
+    # A source that can wait for its readers never overruns them.
+    return attrs.evolve(limits, queued_frames=math.inf)
 
 
 def _desk(config: ExchangeConfig, source: _Source, audience: Audience, now_ns: Nanos) -> Desk:
-    venue = StillVenue(config.market_tickers, source.markets.image, now_ns=now_ns)
+    venue = source.venue or StillVenue(config.market_tickers, source.markets.image, now_ns=now_ns)
     return Desk(venue, config.rest, lambda: attrs.asdict(audience.statistics()))
 
 

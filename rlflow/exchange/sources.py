@@ -9,48 +9,77 @@ from rlflow.exchange.audience import Audience
 from rlflow.exchange.items import Item
 from rlflow.exchange.outlet import Ending
 from rlflow.exchange.replay import Pace, Replay, ReplayedMarkets
-from rlflow.exchange.simulation import Simulation
 from rlflow.exchange.tape import Began, Played, play
+from rlflow.exchange.venue import Venue
 from rlflow.units import Nanos
 
 # At 8 microseconds a message this stays below two milliseconds between two awaits.
 _MOST_ITEMS = 200
 # Further behind than this (a laptop that slept), the market goes on from now and makes nothing up.
 _LONGEST_BACKLOG_S = 1.0
+_LONGEST_SLEEP_S = 1.0
 # A client's subscribe commands arrive together; those for further markets are waited for so long.
 _SUBSCRIBING_S = 0.25
 
 
-async def run_simulation(
-    simulation: Simulation, audience: Audience, *, rate: float, now_ns: Callable[[], Nanos]
-) -> None:
-    """Let the simulated market act at `rate` messages a second, for ever; never waits for a reader."""
-    if math.isinf(rate):
-        await _run_unlimited(simulation, audience, now_ns)
-        return
-    due = trio.current_time()
-    at_ns = 0
+class Alarm:
+    """Wakes the one task that waits for it, at once if it has rung since the task last woke."""
+
+    def __init__(self) -> None:
+        self._rung = trio.Event()
+
+    def ring(self) -> None:
+        """Wake it."""
+        self._rung.set()
+
+    async def wait(self) -> None:
+        """Wait until it rings."""
+        await self._rung.wait()
+        self._rung = trio.Event()
+
+
+async def keep_time(venue: Venue, alarm: Alarm, *, now_ns: Callable[[], Nanos]) -> None:
+    """Let the venue do what is due by the wall clock, for ever; the alarm tells of earlier steps than were known."""
     while True:
-        await trio.sleep_until(due)
+        venue.keep_time(now_ns())
+        next_ns = venue.next_ns
+        # The wall clock may be set, and Trio's may have stood still while the machine slept.
+        wait_s = _LONGEST_SLEEP_S if next_ns is None else min((next_ns - now_ns()) * 1e-9, _LONGEST_SLEEP_S)
+        with trio.move_on_after(max(wait_s, 0.0)):
+            await alarm.wait()
+
+
+async def run_crowd(venue: Venue, audience: Audience, alarm: Alarm, *, now_ns: Callable[[], Nanos]) -> None:
+    """Let the crowd act at the venue's rate, for ever; never waits for a reader.
+
+    The alarm tells when the time of the next action may be an earlier one: a market has opened.
+    """
+    last = trio.current_time()
+    while True:
+        gap_s = venue.gap_s()
+        with trio.move_on_at(last + gap_s):
+            await alarm.wait()
         now, wall_ns = trio.current_time(), now_ns()
-        due = max(due, now - _LONGEST_BACKLOG_S)
+        # Who was alone has nothing to catch up with.
+        last = now if math.isinf(gap_s) else max(last, now - _LONGEST_BACKLOG_S)
         items: list[Item] = []
-        while due <= now and len(items) < _MOST_ITEMS:
-            # The wall clock may be set back; the venue's time never goes back within a run.
-            at_ns = max(at_ns, wall_ns - round((now - due) * 1e9))
-            items += simulation.step(at_ns)
-            due += simulation.gap() / rate
+        while len(items) < _MOST_ITEMS and (due := last + venue.gap_s()) <= now:
+            last = due
+            items += venue.act(wall_ns - round((now - due) * 1e9))
         audience.publish(items)
 
 
-async def _run_unlimited(simulation: Simulation, audience: Audience, now_ns: Callable[[], Nanos]) -> None:
-    """Act as fast as the slowest listener reads, for ever."""
+async def run_crowd_unlimited(venue: Venue, audience: Audience, alarm: Alarm, *, now_ns: Callable[[], Nanos]) -> None:
+    """Let the crowd act as fast as the slowest listener reads, for ever."""
     while True:
         await audience.wait_listening()
+        if not venue.is_moving:
+            await alarm.wait()
+            continue
         at_ns = now_ns()
         items: list[Item] = []
-        while len(items) < _MOST_ITEMS:
-            items += simulation.step(at_ns)
+        for _ in range(_MOST_ITEMS):
+            items += venue.act(at_ns)
         audience.publish(items)
         await trio.lowlevel.checkpoint()
         await audience.wait_room()

@@ -5,6 +5,7 @@ Times should not go back; one that does counts as the last one. Who drives it ca
 and `act` as often as the crowd is to act, publishing what that returns.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
@@ -173,8 +174,8 @@ class Venue:
         return self.is_trading and not self._traffic.is_empty
 
     def gap_s(self) -> float:
-        """Return how long after its last action the crowd acts next, in seconds; only while `is_moving`."""
-        return self._traffic.gap_s()
+        """Return how long after its last action the crowd acts next, in seconds; infinite unless `is_moving`."""
+        return self._traffic.gap_s() if self.is_moving else math.inf
 
     def act(self, at_ns: Nanos) -> list[Item]:
         """Let the crowd act once, and return what is to be published; nothing unless `is_moving`, and seldom else."""
