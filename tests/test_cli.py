@@ -181,6 +181,9 @@ def test_an_exchange_that_cannot_be_says_why(run: Run, tmp_path: Path, recording
             "give one of them": ("--market", "A", "--replay", recording, recording),
             "--port": ("--port", taken.getsockname()[1]),
             "--market": ("--market", "A", "B C"),
+            "1s to 24h": ("--series", "KXA:60s", "KXB:0"),
+            "letters, digits": ("--series", "KX-A:60s"),
+            "once": ("--series", "KXA", "KXA:60s"),
             "--key-dir": ("--key-dir", tmp_path),
             "unexpected": ("--seed", "1", "2"),
         }.items():
@@ -196,3 +199,16 @@ def test_ctrl_c_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rlflow.data.stores.Stores.existing", interrupt)
     ended = run("audit")
     assert (ended.code, ended.err.strip()) == (1, "error: interrupted")
+
+
+def test_what_is_exported_goes_in_again(run: Run, recording: Path, tmp_path: Path, database_url: str) -> None:
+    run("import", recording, DATABASE_URL=database_url)
+    ended = run("export", "--series", "KXSIM", tmp_path / "all.ndjson.zst")
+    assert (ended.code, "rows of 1 capture, 0 of them gaps" in ended.out) == (0, True), ended.err
+    assert ", 0 new, 0 rows added" not in run("import", tmp_path / "all.ndjson.zst").out
+    assert "clean" in run("audit").out
+    ended = run("export", "--market", MARKET, "--to", "2001-01-01", tmp_path / "none.parquet")
+    assert (ended.code, ended.err) == (1, f"error: nothing is stored of {MARKET} in that time\n")
+    assert not (tmp_path / "none.parquet").exists()
+    assert run("export", tmp_path / "x").code == 2
+    assert run("export", "--series", "NOPE", tmp_path / "x").code == 1

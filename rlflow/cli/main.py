@@ -16,6 +16,7 @@ from rlflow.cli.database import db
 from rlflow.cli.deploy import deploy
 from rlflow.cli.doctor import doctor
 from rlflow.cli.exchange import exchange
+from rlflow.cli.export import export
 from rlflow.cli.history import audit, book
 from rlflow.cli.markets import markets
 from rlflow.cli.recordings import import_
@@ -62,7 +63,7 @@ def commands(context: click.Context, log_format: str) -> None:
         context.invoke(serve)
 
 
-for command in (serve, doctor, markets, import_, book, audit, db, exchange, deploy):
+for command in (serve, doctor, markets, import_, export, book, audit, db, exchange, deploy):
     commands.add_command(command)
 
 

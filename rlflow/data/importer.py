@@ -5,7 +5,7 @@ second import adds nothing, an import that was interrupted goes on where it stoo
 damaged and has been repaired.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -13,8 +13,9 @@ import attrs
 
 from rlflow.data.captures import CaptureRecord
 from rlflow.data.database import Database
+from rlflow.data.exported_import import ExportedImport
 from rlflow.errors import RecordingError
-from rlflow.recordings import Progress, RecordedCapture, Recording, check_sums, read_recording
+from rlflow.recordings import Form, Progress, RecordedCapture, Recording, check_sums, read_recording
 from rlflow.session.records import Batch, Kind, Opened
 from rlflow.session.rows import Counts, Rows
 from rlflow.session.session import Session
@@ -43,6 +44,12 @@ class ImportedFile:
     """What the added frames became."""
     problem: str | None = None
     """Why it was not, or not completely, imported."""
+
+    def take(self, rows: Rows) -> None:
+        """Count rows that were committed."""
+        self.added += rows.counts.total()
+        self.rows += len(rows) - len(rows.gap_ends)
+        self.counts.add(rows.counts)
 
 
 def import_files(
@@ -110,9 +117,30 @@ class _Overall:
 
 def _import(database: Database, recording: Recording, imported: ImportedFile, progress: Progress) -> None:
     stored = {one.capture: one for one in database.captures()}
+    if recording.form is Form.EXPORTED:
+        _import_exported(database, recording, stored, imported, progress)
+        return
     for capture in recording.known_as(stored).captures():
         imported.captures += 1
         _import_capture(database, capture, stored.get(capture.capture), imported, progress)
+
+
+def _import_exported(
+    database: Database,
+    recording: Recording,
+    stored: Mapping[UUID, CaptureRecord],
+    imported: ImportedFile,
+    progress: Progress,
+) -> None:
+    def commit(rows: Rows) -> None:
+        database.commit([rows])
+        imported.take(rows)
+
+    work = ExportedImport(recording, stored, commit)
+    try:
+        work.run(progress)
+    finally:
+        imported.captures, imported.frames = work.captures, work.frames
 
 
 def _import_capture(
@@ -141,7 +169,8 @@ def _import_capture(
 
 def _check_sparse(recording: Recording) -> None:
     # Imported otherwise, such a recording would be one gap after the other, and that could not be changed afterwards.
-    if recording.looks_sparse and not recording.opened.sparse_seq:
+    is_judged_already = recording.form is Form.EXPORTED
+    if recording.looks_sparse and not recording.opened.sparse_seq and not is_judged_already:
         raise RecordingError(recording.path, 0, SPARSE)
 
 
@@ -186,6 +215,4 @@ class _Writer:
         if rows is None:
             return
         self._database.commit([rows])
-        self._imported.added += rows.counts.total()
-        self._imported.rows += len(rows) - len(rows.gap_ends)
-        self._imported.counts.add(rows.counts)
+        self._imported.take(rows)

@@ -84,7 +84,7 @@ class Selection:
     """The number that stands for the capture in rows."""
     market: str | None = None
     """Only this market's, and what concerns every market; None: not restricted so."""
-    markets: Sequence[str] | None = attrs.field(default=None, converter=attrs.converters.optional(list))
+    markets: list[str] | None = None
     """Likewise for several."""
     after: int = -1
     upto: int = END_OF_TIME

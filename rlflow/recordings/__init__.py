@@ -18,6 +18,7 @@ wrapped    `{"recv_ms": 1785930336512, "event": {...the frame...}}`, or `recv_ns
 envelope   a recorder's own object: the frame's body in `payload_json`, its `seq` in `sequence_number`
 verbatim   the frame itself; the venue's time has to serve as receive time
 rows       a snapshot level or a delta in integer cents, as Parquet
+exported   what `rlflow export` wrote: stored rows as frames, and what frames alone would not say
 =========  ==============================================================================================
 
 A damaged line ends a recording: everything before it is given out, then `RecordingError` names the line.

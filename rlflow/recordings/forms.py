@@ -5,6 +5,7 @@ import enum
 import msgspec
 
 from rlflow.recordings.envelopes import EnvelopeReader
+from rlflow.recordings.exported import ExportedReader
 from rlflow.recordings.items import Reader
 from rlflow.recordings.lines import VerbatimReader, WrappedReader
 from rlflow.recordings.rows import RowsReader
@@ -18,6 +19,12 @@ class Form(enum.Enum):
     ENVELOPE = "envelope"
     VERBATIM = "verbatim"
     ROWS = "rows"
+    EXPORTED = "exported"
+
+    @property
+    def tells_connections(self) -> bool:
+        """Whether the recorder wrote down where connections begin; else a file is one."""
+        return self in (Form.ENVELOPE, Form.EXPORTED)
 
 
 def detect(text: bytes) -> Form | None:
@@ -27,6 +34,7 @@ def detect(text: bytes) -> Form | None:
     except msgspec.DecodeError:
         return None
     known: tuple[tuple[Form, set[str]], ...] = (
+        (Form.EXPORTED, {"recv_ns", "opened"}),
         (Form.WRAPPED, {"recv_ms", "event"}),
         (Form.WRAPPED, {"recv_ns", "event"}),
         (Form.ENVELOPE, {"event_type", "local_recv_ns", "payload_json"}),
@@ -47,3 +55,5 @@ def new_reader(form: Form, start_ns: Nanos = 0) -> Reader:
             return VerbatimReader(start_ns)
         case Form.ROWS:
             return RowsReader()
+        case Form.EXPORTED:
+            return ExportedReader()

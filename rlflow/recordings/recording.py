@@ -57,7 +57,7 @@ class Recording:
         Raises:
             RecordingError: after the capture in which the damage is.
         """
-        if self.form is not Form.ENVELOPE:
+        if not self.form.tells_connections:
             yield RecordedCapture(self, 0, self.opened)
             return
         began = (item for item in self.items() if isinstance(item, Began))
@@ -67,7 +67,7 @@ class Recording:
     def items(self, progress: Progress | None = None) -> Iterator[Item]:
         """Yield all that the recorder heard; every first frame has a `Began` before it."""
         items = read_items(self.path, read_lines(self.path, progress), new_reader(self.form, self.start_ns))
-        if self.form is not Form.ENVELOPE:
+        if not self.form.tells_connections:
             yield Began(self.start_ns, self.opened.tickers)
         yield from items
 

@@ -1,0 +1,68 @@
+"""`export`: stored rows into a file."""
+
+from pathlib import Path
+
+import click
+
+from rlflow.cli.options import MOMENT, env_option, open_store, progress_bar
+from rlflow.data.export import export as export_rows
+from rlflow.data.export import markets_of
+from rlflow.data.export_files import FORMATS, export_target
+from rlflow.data.rebuild import END_OF_TIME
+from rlflow.errors import CommandError
+from rlflow.units import Nanos
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, writable=True, path_type=Path))
+@click.option("--market", "markets", multiple=True, metavar="TICKER", help="A market; may be given again.")
+@click.option("--series", metavar="TICKER", help="All markets of a series.")
+@click.option("--from", "start_ns", type=MOMENT, help="Received from then on, and the snapshots before it.")
+@click.option("--to", "end_ns", type=MOMENT, help="Received before then.")
+@click.option("--format", "file_format", type=click.Choice(FORMATS), help="Without it, as FILE ends, else ndjson.")
+@env_option
+@click.pass_context
+def export(
+    context: click.Context,
+    file: Path,
+    *,
+    markets: tuple[str, ...],
+    series: str | None,
+    start_ns: Nanos | None,
+    end_ns: Nanos | None,
+    file_format: str | None,
+    environment: str | None,
+) -> None:
+    """Write what is stored of markets, or of a series, to FILE; one that is there is replaced.
+
+    As ndjson the venue's own frames with their receive times, for `import` to read back, packed if FILE ends in .gz
+    or .zst; as parquet one flat table for other tools. Gaps are rows of both.
+    """
+    if bool(markets) == (series is not None):
+        raise click.UsageError("give --market or --series")
+    with open_store(context, environment) as database:
+        wanted = markets if series is None else markets_of(database, series)
+        if not wanted:
+            raise CommandError(f"nothing is stored of series {series}")
+        with (
+            progress_bar("exporting") as progress,
+            export_target(file, file_format or _format_of(file)) as target,
+        ):
+            exported = export_rows(
+                database,
+                wanted,
+                target,
+                start_ns=start_ns or 0,
+                end_ns=END_OF_TIME if end_ns is None else end_ns,
+                progress=progress,
+            )
+            if not exported.rows:
+                raise CommandError(f"nothing is stored of {series or ', '.join(wanted)} in that time")
+    click.echo(
+        f"{file}: {exported.rows:,} rows of {exported.captures:,} capture{'' if exported.captures == 1 else 's'}, "
+        f"{exported.gaps:,} of them gaps, {file.stat().st_size:,} bytes"
+    )
+
+
+def _format_of(file: Path) -> str:
+    return "parquet" if file.suffix == ".parquet" else "ndjson"
