@@ -180,7 +180,7 @@ CREATE TABLE rl_feed_gaps (
     expected_seq  BIGINT,                   -- for a hole in the venue's sequence
     received_seq  BIGINT,
     filled_ns     BIGINT,                   -- channel trade: when the trades of the time were asked for by REST
-    filled_trades BIGINT,                   -- and how many were missing and are now in rl_trades, with origin rest
+    filled_trades BIGINT,                   -- and how many of that time rl_trades has with origin rest
     CHECK (from_frame <= frame_no),
     CHECK (to_ns >= from_ns),
     CONSTRAINT rl_feed_gaps_filled_check CHECK ((filled_ns IS NULL) = (filled_trades IS NULL))

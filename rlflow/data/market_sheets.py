@@ -8,7 +8,7 @@ Nothing waits for this task: a venue or a database that is away only makes the s
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 import attrs
 import structlog
@@ -17,6 +17,7 @@ import trio
 from rlflow.data.ask_schedule import AskSchedule
 from rlflow.data.backoff import Backoff
 from rlflow.data.database import Database
+from rlflow.data.database_thread import DatabaseThread
 from rlflow.data.market_details import MarketDetails
 from rlflow.data.rest_client import TICKERS_PER_REQUEST, VenueClient
 from rlflow.data.sheet_rows import SheetBatch, store_sheets, unfinished
@@ -31,8 +32,6 @@ LOOK_S: Final = 60.0
 # Sheets of some 2 KB in memory; the store has them all.
 _REMEMBERED = 5_000
 _PASSING = (VenueAwayError, RestRefusedError, AnswerRejectedError, DatabaseAwayError)
-
-T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -72,8 +71,9 @@ class MarketSheets:
     )
     _told: set[str] = attrs.field(factory=set, init=False)
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
-    # A thread of its own, so that a database that hangs takes none of the others' places.
-    _threads: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
+    _database: DatabaseThread = attrs.field(
+        default=attrs.Factory(lambda self: DatabaseThread(self.connect), takes_self=True), init=False
+    )
     _is_loaded: bool = attrs.field(default=False, init=False)
     _sheets: dict[str, MarketSheet] = attrs.field(factory=dict, init=False)
     _stored: int = attrs.field(default=0, init=False)
@@ -130,7 +130,7 @@ class MarketSheets:
         """Ask for all that is due, part by part, and store each part."""
         if not self._is_loaded:
             await self._learn_limits()
-            self._schedule.add(await self._in_thread(unfinished), trio.current_time())
+            self._schedule.add(await self._database.run(unfinished), trio.current_time())
             self._is_loaded = True
         now_s = trio.current_time()
         told, self._told, self._wake = self._told, set(), trio.Event()
@@ -153,7 +153,7 @@ class MarketSheets:
         events = await self._details.refresh(sheet.event_ticker for sheet in found.values())
         batch = SheetBatch(tuple(found.values()), events, self._details.fees, self.wall_ns())
         if found:
-            refused = await self._in_thread(partial(store_sheets, batch=batch))
+            refused = await self._database.run(partial(store_sheets, batch=batch))
             self._details.forget_fees(batch.fees)
             self._refused += refused
             self._stored += len(found) - refused
@@ -172,15 +172,6 @@ class MarketSheets:
         with trio.move_on_at(deadline):
             await self._wake.wait()
         await trio.sleep(GATHER_S)
-
-    async def _in_thread(self, use: Callable[[Database], T]) -> T:
-        """Use the database on a connection of its own."""
-
-        def connect_and_use() -> T:
-            with self.connect() as database:
-                return use(database)
-
-        return await trio.to_thread.run_sync(connect_and_use, abandon_on_cancel=True, limiter=self._threads)
 
     def _remember(self, sheet: MarketSheet) -> None:
         self._sheets.pop(sheet.ticker, None)
