@@ -15,6 +15,7 @@ from rlflow.errors import CommandError, meant_for_people
 from rlflow.exchange.config import DEFAULT_TICKERS, ExchangeConfig, describe_environment
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
 from rlflow.exchange.replay import replay_source
+from rlflow.exchange.series import SeriesSpec
 from rlflow.exchange.server import Exchange, serve
 from rlflow.setting_values import tickers
 
@@ -54,11 +55,26 @@ def spread(arguments: Sequence[str], options: Collection[str]) -> list[str]:
     return result
 
 
+class SeriesParam(click.ParamType[SeriesSpec]):
+    """A series' ticker, and perhaps its period."""
+
+    name = "series"
+
+    def convert(self, value: str | SeriesSpec, param: click.Parameter | None, ctx: click.Context | None) -> SeriesSpec:
+        """Return what the series is to be."""
+        if isinstance(value, SeriesSpec):
+            return value
+        try:
+            return SeriesSpec.from_text(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 class _Variadic(click.Command):
-    """A command whose options --market and --replay take several values each."""
+    """A command whose options --market, --series and --replay take several values each."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, spread(args, ("--market", "--replay")))
+        return super().parse_args(ctx, spread(args, ("--market", "--series", "--replay")))
 
 
 _PEM_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -68,6 +84,14 @@ _PEM_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, show_default="any free one", help="To listen on.")
 @click.option(
     "--market", "markets", multiple=True, metavar="TICKER...", help="Simulated markets, also comma separated."
+)
+@click.option(
+    "--series",
+    "series",
+    multiple=True,
+    type=SeriesParam(),
+    metavar="TICKER[:PERIOD]...",
+    help="Simulated series: a market opens every period, as the one before it closes; 15m, or like 60s, 5m, 1h.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same order flow.")
 @click.option("--rate", type=Speed(), default="50", show_default=True, help="Mean messages a second, or max.")
@@ -91,6 +115,7 @@ _PEM_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def exchange(  # noqa: PLR0917 - click passes every option by name
     port: int,
     markets: tuple[str, ...],
+    series: tuple[SeriesSpec, ...],
     seed: int,
     rate: float,
     files: tuple[Path, ...],
@@ -101,8 +126,10 @@ def exchange(  # noqa: PLR0917 - click passes every option by name
     tls_key: Path | None,
 ) -> None:
     """Run a local venue that speaks Kalshi's protocol, until Ctrl-C. Prints the settings that point rlflow to it."""
-    if markets and files:
-        raise click.UsageError("--market is of the simulation, --replay brings its own markets: give one of them")
+    if (markets or series) and files:
+        raise click.UsageError(
+            "--market and --series are of the simulation, --replay brings its own markets: give one of them"
+        )
     tls = _server_context(tls_cert, tls_key)
     replay = replay_source(files, sparse_seq=sparse_seq, speed=speed) if files else None
     with tempfile.TemporaryDirectory(prefix="rlflow-exchange-") as scratch:
@@ -111,7 +138,8 @@ def exchange(  # noqa: PLR0917 - click passes every option by name
             keys=credentials.public_keys,
             port=port,
             tls=tls,
-            tickers=_tickers(markets) or DEFAULT_TICKERS,
+            tickers=_tickers(markets) or (() if series else DEFAULT_TICKERS),
+            series=_distinct(series),
             seed=seed,
             rate=rate,
             replay=replay,
@@ -120,6 +148,13 @@ def exchange(  # noqa: PLR0917 - click passes every option by name
             run_listening(_run, config, credentials)
         except BaseExceptionGroup as group:
             raise meant_for_people(group) from None
+
+
+def _distinct(series: tuple[SeriesSpec, ...]) -> tuple[SeriesSpec, ...]:
+    tickers = [each.ticker for each in series]
+    if len(tickers) != len(set(tickers)):
+        raise click.UsageError("--series: each of them once")
+    return series
 
 
 def _tickers(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -162,6 +197,7 @@ async def _run(config: ExchangeConfig, credentials: Credentials) -> None:
                     key_id=credentials.key_id,
                     private_key_path=credentials.private_key_path,
                     tickers=config.market_tickers,
+                    series=tuple(each.ticker for each in config.series),
                     is_replay=config.replay is not None,
                 ),
                 nl=False,
