@@ -8,15 +8,18 @@ import attrs
 import httpx
 import msgspec
 
+from rlflow.exchange.audience import Audience
 from rlflow.exchange.handshake import REST_PATH, Verifier
 from rlflow.exchange.items import Image
 from rlflow.exchange.listing import Listing, MarketSheet
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.http_server import Heard
+from rlflow.exchange.rest.past import Past
 from rlflow.exchange.rest.service import RestService
 from rlflow.exchange.rest.settings import RestSettings
 from rlflow.exchange.rest.still_venue import StillVenue
 from rlflow.exchange.trade_history import TradeRecord
+from rlflow.exchange.venue import Venue
 from rlflow.kalshi.auth import Signer, generate_private_key_pem, load_private_key
 from rlflow.units import Nanos
 
@@ -62,6 +65,12 @@ class Caller:
         answer = self.service.answer(Heard(method, target, tuple((n.encode(), v.encode()) for n, v in headers), raw))
         return answer.status, msgspec.json.decode(answer.encoded() or b"null")
 
+    def tell(self, path: str, body: object = None) -> tuple[int, Any]:
+        """Say something to the simulator's own endpoints; return the answer's status and body."""
+        raw = b"" if body is None else msgspec.json.encode(body)
+        answer = self.service.answer(Heard("POST", f"/sim{path}", (), raw))
+        return answer.status, msgspec.json.decode(answer.encoded() or b"null")
+
     def get(self, path: str) -> Body:
         """Return the body of an answer that must be 200."""
         status, body = self.ask("GET", path, is_signed=False)
@@ -70,11 +79,12 @@ class Caller:
         return body
 
 
-def caller(venue: StillVenue, **settings: Any) -> Caller:
-    """Return one who asks a venue of which the service knows the key of `SIGNER`."""
+def caller(venue: StillVenue | Venue, **settings: Any) -> Caller:
+    """Return one who asks a venue, whose service knows the key of `SIGNER`."""
     asking: list[Caller] = []
+    rest = RestSettings(**settings)
     service = RestService(
-        Desk(venue, RestSettings(**settings)),
+        Desk(venue, rest, Past(venue.engine.account, rest), Audience(), getattr(venue, "control", None)),
         Verifier({SIGNER.key_id: SIGNER.key.public_key()}, 15_000),
         now_ns=lambda: asking[0].now_ns,
         clock=lambda: asking[0].now_ns / 1e9,

@@ -13,6 +13,7 @@ from rlflow.exchange.rest.query import Query
 from rlflow.exchange.rest.refusals import ErrorShape, RefusedError, refusal_body
 from rlflow.exchange.trade_history import TradeRecord
 from rlflow.kalshi.auth import generate_private_key_pem, load_private_key
+from rlflow.units import Side
 from tests.exchange_rest import NOW, SECOND, SIGNER, MadeUpVenue, caller, listing
 
 ONE_OF_EACH = (
@@ -257,7 +258,7 @@ def test_a_book_is_ascending_and_may_be_cut_to_its_best_levels() -> None:
 
 
 def trade(ticker: str, number: int) -> TradeRecord:
-    taker = "yes" if number % 2 else "no"
+    taker: Side = "yes" if number % 2 else "no"
     return TradeRecord(f"trade-{number}", ticker, 4_300, 150, taker, NOW - (100 - number) * SECOND, number)
 
 

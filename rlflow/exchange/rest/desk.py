@@ -5,14 +5,22 @@ from typing import Protocol
 
 import attrs
 
+from rlflow.exchange.answers import Answer
+from rlflow.exchange.engine import Engine
+from rlflow.exchange.faults import Fault
 from rlflow.exchange.items import Image
 from rlflow.exchange.listing import EventSheet, FeeChange, Listing, SeriesSheet
+from rlflow.exchange.orders import AmendRequest, DecreaseRequest, OrderRequest
+from rlflow.exchange.outlet import Ending
+from rlflow.exchange.rest.past import Past
 from rlflow.exchange.rest.settings import RestSettings
 from rlflow.exchange.trade_history import TradeRecord
+from rlflow.exchange.venue_control import VenueControl
+from rlflow.units import Nanos
 
 
-class VenueData(Protocol):
-    """What is read of a venue, simulated or replayed."""
+class AnyVenue(Protocol):
+    """What is asked of a venue, simulated or replayed."""
 
     @property
     def is_exchange_active(self) -> bool:
@@ -50,13 +58,57 @@ class VenueData(Protocol):
         """Return what is remembered of a market's trades, the newest first."""
         ...
 
+    @property
+    def engine(self) -> Engine:
+        """The accounts and their orders, to be read."""
+        ...
+
+    # What accounts do; all raise `OrderRefusedError`
+
+    def place(self, account: str, request: OrderRequest, at_ns: Nanos) -> Answer:
+        """Place an order."""
+        ...
+
+    def cancel(self, account: str, order_id: str, at_ns: Nanos, *, ticker: str = "") -> Answer:
+        """Cancel a resting order; a `ticker` that is not its own is refused."""
+        ...
+
+    def cancel_all(self, account: str, at_ns: Nanos) -> None:
+        """Cancel everything that rests."""
+        ...
+
+    def decrease(self, account: str, order_id: str, request: DecreaseRequest, at_ns: Nanos) -> Answer:
+        """Make a resting order smaller."""
+        ...
+
+    def amend(self, account: str, order_id: str, request: AmendRequest, at_ns: Nanos) -> Answer:
+        """Change a resting order."""
+        ...
+
+
+class Connections(Protocol):
+    """The websockets that are open."""
+
+    def inject(self, fault: Fault) -> int:
+        """Let a fault strike; return how many open connections it is for."""
+        ...
+
+    def end(self, ending: Ending) -> None:
+        """End all of them without what is queued for them."""
+        ...
+
 
 @attrs.frozen
 class Desk:
     """Everything a handler may use besides its request."""
 
-    venue: VenueData
+    venue: AnyVenue
     settings: RestSettings
+    past: Past
+    """Accounts as reads show them."""
+    connections: Connections
+    control: VenueControl | None = None
+    """What can be done to the venue; None for a replay."""
     statistics: Callable[[], Mapping[str, object]] = dict
     """The exchange's figures."""
     costs: Sequence[Mapping[str, object]] = ()

@@ -48,13 +48,15 @@ async def serve_http(stream: trio.abc.Stream, answer: Callable[[Heard], Answer],
     """Answer requests until the peer leaves, is silent for too long, or asks to close; the caller closes the stream."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
     try:
-        while connection.our_state is h11.IDLE:
+        is_open = True
+        while is_open:
             heard = await _next_request(connection, stream, waits)
             if heard is None:
                 return
             with trio.fail_after(waits.answer_s):
                 await _send(connection, stream, answer(heard), has_body=heard.method != "HEAD")
-            if connection.our_state is h11.DONE and connection.their_state is h11.DONE:
+            is_open = connection.our_state is h11.DONE
+            if is_open:
                 connection.start_next_cycle()
     except (h11.RemoteProtocolError, _TooLargeError) as error:
         await _refuse(connection, stream, error)
@@ -89,14 +91,14 @@ async def _next_event(
     """Return the peer's next event; `on_bytes` is called once, when its first bytes are there."""
     while True:
         event = connection.next_event()
-        if event is not h11.NEED_DATA:
+        if not isinstance(event, type) or event is h11.PAUSED:
             if on_bytes is not None:
                 on_bytes()
             return event
         if connection.they_are_waiting_for_100_continue:
             go_on = h11.InformationalResponse(status_code=100, headers=[], reason="Continue")
             await stream.send_all(connection.send(go_on) or b"")
-        connection.receive_data(await stream.receive_some(_READ_BYTES))
+        connection.receive_data(bytes(await stream.receive_some(_READ_BYTES)))
         if on_bytes is not None:
             on_bytes()
             on_bytes = None

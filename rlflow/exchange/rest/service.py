@@ -6,7 +6,18 @@ import attrs
 
 from rlflow.exchange.handshake import REST_PATH, Refusal, Verifier
 from rlflow.exchange.orders import OrderRefusedError
-from rlflow.exchange.rest import account, books, control, exchange, markets, series, trades
+from rlflow.exchange.rest import (
+    account,
+    books,
+    control,
+    exchange,
+    markets,
+    orders,
+    portfolio,
+    positions,
+    series,
+    trades,
+)
 from rlflow.exchange.rest.buckets import DEFAULT_COST, Buckets
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.http_server import Heard
@@ -22,6 +33,9 @@ _ROUTES: tuple[Route[Desk], ...] = (
     *books.ROUTES,
     *trades.ROUTES,
     *series.ROUTES,
+    *orders.ROUTES,
+    *portfolio.ROUTES,
+    *positions.ROUTES,
 )
 
 
@@ -72,7 +86,11 @@ class RestService:
         if not self._desk.venue.is_exchange_active and not route.works_in_maintenance:
             raise RefusedError(503, "exchange_unavailable", "the exchange is in maintenance")
         self._pay(route, request)
-        return route.handler(self._desk, request)
+        self._desk.past.note(request.account, request.now_ns)
+        try:
+            return route.handler(self._desk, request)
+        finally:
+            self._desk.past.note(request.account, request.now_ns)
 
     def _signer(self, route: Route[Desk], request: Request) -> str:
         """Return who asks; nobody where a public endpoint is asked without a signature."""
@@ -97,7 +115,12 @@ class RestService:
 def _costs() -> list[dict[str, object]]:
     """Return the endpoints that do not cost the default, as the venue lists them."""
     return [
-        {"method": route.method, "path": f"{REST_PATH}{route.path}", "cost": route.cost}
+        {"method": route.method, "path": _documented(route.path), "cost": route.cost}
         for route in _ROUTES
         if route.cost not in {0, DEFAULT_COST}
     ]
+
+
+def _documented(path: str) -> str:
+    """Return a route's path as the venue writes it, variable parts in braces."""
+    return REST_PATH + path.translate(str.maketrans("<>", "{}"))

@@ -3,8 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
+from rlflow.exchange.answers import Answer
+from rlflow.exchange.engine import Engine
+from rlflow.exchange.grid import named_grid
 from rlflow.exchange.items import Image
 from rlflow.exchange.listing import EventSheet, FeeChange, Listing, MarketSheet, SeriesSheet
+from rlflow.exchange.orders import AmendRequest, DecreaseRequest, OrderRequest
 from rlflow.exchange.trade_history import TradeRecord
 from rlflow.units import Nanos
 
@@ -22,6 +26,7 @@ class StillVenue:
             ticker: Listing(_sheet(ticker, now_ns), now_ns, now_ns, status="active") for ticker in sorted(tickers)
         }
         self.image = image
+        self.engine = Engine()
         self._now_ns = now_ns
 
     @cached_property
@@ -48,9 +53,38 @@ class StillVenue:
         """Return nothing: the recorded trades are in the stream."""
         return ()
 
+    # No market takes orders, so there are none: the engine refuses everything.
+
+    def place(self, account: str, request: OrderRequest, at_ns: Nanos) -> Answer:
+        """Refuse."""
+        return self.engine.place(account, request, at_ns)
+
+    def cancel(self, account: str, order_id: str, at_ns: Nanos, *, ticker: str = "") -> Answer:
+        """Refuse."""
+        return self.engine.cancel(account, order_id, at_ns, ticker=ticker)
+
+    def cancel_all(self, account: str, at_ns: Nanos) -> None:
+        """Do nothing."""
+        self.engine.cancel_all(account, at_ns)
+
+    def decrease(self, account: str, order_id: str, request: DecreaseRequest, at_ns: Nanos) -> Answer:
+        """Refuse."""
+        return self.engine.decrease(account, order_id, request, at_ns)
+
+    def amend(self, account: str, order_id: str, request: AmendRequest, at_ns: Nanos) -> Answer:
+        """Refuse."""
+        return self.engine.amend(account, order_id, request, at_ns)
+
 
 def _sheet(ticker: str, now_ns: Nanos) -> MarketSheet:
     event = ticker.rpartition("-")[0] or ticker
     return MarketSheet(
-        ticker, event, ticker.partition("-")[0], title=ticker, open_ns=now_ns, close_ns=now_ns + _YEAR_NS
+        ticker,
+        event,
+        ticker.partition("-")[0],
+        title=ticker,
+        open_ns=now_ns,
+        close_ns=now_ns + _YEAR_NS,
+        # The recording does not tell the ticks; the finest are true of every price.
+        grid=named_grid("center_centi_edge_centi_cent"),
     )
