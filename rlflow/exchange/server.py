@@ -19,6 +19,7 @@ from rlflow.exchange.items import Markets
 from rlflow.exchange.outlet import Ending
 from rlflow.exchange.replay import ReplayedMarkets
 from rlflow.exchange.rest.desk import Desk
+from rlflow.exchange.rest.past import Past
 from rlflow.exchange.rest.service import RestService
 from rlflow.exchange.rest.still_venue import StillVenue
 from rlflow.exchange.sources import Alarm, keep_time, run_crowd, run_crowd_unlimited, run_replay
@@ -143,7 +144,9 @@ def _patient(limits: Limits) -> Limits:
 
 def _desk(config: ExchangeConfig, source: _Source, audience: Audience, now_ns: Nanos) -> Desk:
     venue = source.venue or StillVenue(config.market_tickers, source.markets.image, now_ns=now_ns)
-    return Desk(venue, config.rest, lambda: attrs.asdict(audience.statistics()))
+    past = Past(venue.engine.account, config.rest)
+    control = None if source.venue is None else source.venue.control
+    return Desk(venue, config.rest, past, audience, control, lambda: attrs.asdict(audience.statistics()))
 
 
 Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]
