@@ -172,7 +172,9 @@ def test_the_book_at_the_start_stands_before_the_first_row(database: Database) -
 def frames(found: Iterable[Replayed], names: dict[UUID, str]) -> list[str]:
     """What came, as the capture's letter, the kind of row, and its frame."""
     kinds = {SnapshotRow: "snapshot", DeltaRow: "delta", TradeRow: "trade", GapRow: "gap"}
-    return [f"{names[one.capture]} {kinds[type(one.row)]} {one.row.frame_no}" for one in found]
+    return [
+        f"{names[one.capture] if one.capture else 'REST'} {kinds[type(one.row)]} {one.row.frame_no}" for one in found
+    ]
 
 
 def later(rows: Rows, shift_ns: int) -> Rows:
@@ -335,6 +337,26 @@ def test_a_gap_of_trades_is_told_unless_another_capture_heard_them(
     database.commit([following(newer, delta(4, "yes", 4300, 1), resume=resume, received_ns=later_ns)])
     gaps = [one.row for one in replay(database, MARKET) if isinstance(one.row, GapRow)]
     assert gaps == ([] if is_heard_elsewhere else [lost])
+
+
+def test_trades_that_were_fetched_later_come_at_the_venues_time_and_close_their_gap(database: Database) -> None:
+    rows = first()
+    lost = gap(6, channel="trade", market_ticker=None, sid=2, from_ns=received(4), to_ns=received(6))
+    behind = following(rows, delta(4, "yes", 4300, 1), lost, delta(6, "yes", 4300, 1, 1), delta(9, "yes", 4300, 1, 2))
+    database.commit([rows, behind])
+    assert [one.row for one in replay(database, MARKET)][4] == lost
+    database.connection.execute("UPDATE rl_feed_gaps SET filled_ns = 1, filled_trades = 1")
+    database.connection.execute(
+        """INSERT INTO rl_trades (market_ticker, timestamp_ms, trade_id, count, taker_side, is_block_trade,
+                                  received_ns, yes_price_e4, origin)
+           VALUES (%s, %s, 'late', 2.5, 'no', false, %s, 4100, 'rest')""",
+        (MARKET, received(5) // MS, received(5) + 3_600 * 10**9),
+    )
+    found = list(replay(database, MARKET))
+    assert frames(found, {rows.capture: "A"})[3:] == ["A delta 4", "REST trade 0", "A delta 6", "A delta 9"]
+    fetched = found[4].row
+    assert isinstance(fetched, TradeRow)
+    assert (fetched.received_ns, fetched.count, fetched.trade_id) == (received(5), 250, "late")
 
 
 def test_many_rows_stream_in_portions(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

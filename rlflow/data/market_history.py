@@ -24,7 +24,7 @@ _SNAPSHOTS = b"""
 
 _GAPS = b"""
     SELECT capture, channel, market_ticker, sid, frame_no, received_ns, from_frame, from_ns, to_ns, cause,
-           expected_seq, received_seq
+           expected_seq, received_seq, filled_ns IS NOT NULL
     FROM rl_feed_gaps
     WHERE (market_ticker = %(market)s OR market_ticker IS NULL) AND capture = ANY(%(keys)s)
     ORDER BY capture, frame_no, id"""
@@ -50,12 +50,14 @@ class MarketHistory:
     stretches: tuple[Stretch, ...]
     """Where the market's book is known."""
     trade_gaps: Mapping[int, tuple[GapRow, ...]]
-    """By capture, what is missing of the trades."""
+    """By capture, what is missing of the trades and was not fetched since."""
     with_trades: frozenset[int]
     """The captures that were subscribed to trades."""
 
     def has_trades_elsewhere(self, key: int, gap: GapRow) -> bool:
-        """Return whether another capture heard all the trades that are missing in a gap of this one."""
+        """Return whether all trades that are missing in a gap of this capture were fetched, or heard by another one."""
+        if gap not in self.trade_gaps.get(key, ()):
+            return True
         until_ns = gap.received_ns if gap.to_ns is None else gap.to_ns
         return any(self._vouches(other, gap.from_ns, until_ns) for other in self.with_trades - {key})
 
@@ -86,7 +88,11 @@ def read_market(
             found[key].append(tuple(fields))
         return found
 
-    gaps = {key: [GapRow(*fields) for fields in rows] for key, rows in by_capture(_GAPS).items()}
+    # What was fetched is not missing any more.
+    gaps = {
+        key: [GapRow(*fields) for *fields, is_filled in rows if not is_filled]
+        for key, rows in by_capture(_GAPS).items()
+    }
     snapshots = {key: [Place(*fields) for fields in rows] for key, rows in by_capture(_SNAPSHOTS).items()}
     removed = {key: Place(*rows[-1]) for key, rows in by_capture(_REMOVED).items()}
     return MarketHistory(

@@ -9,7 +9,8 @@ made of a frame. What a reader may rely on:
   begins later, a gap says so even if nothing is known to be missing.
 * A gap stands where it was noticed, as live; it may reach further back (`from_frame`, `from_ns`).
 * A delta with an `action` changes the book. One without does not: the book is not known, or contains it already.
-* A trade comes once, though several captures may have it; what only another capture heard is in its place by time.
+* A trade comes once, though several captures may have it; what only another capture heard is in its place by receive
+  time, what was fetched by REST after a gap is in its place by the venue's time.
 
 `data.stored_rows` gives one capture's rows of all markets instead, without any choice.
 """
@@ -40,9 +41,9 @@ _REMEMBERED_TRADES = 10_000
 
 
 class Replayed(NamedTuple):
-    """A row and the capture that it is of."""
+    """A row and the capture that it is of; None: a trade that was fetched by REST, see `ForeignTrade`."""
 
-    capture: UUID
+    capture: UUID | None
     row: StoredRow
 
 
@@ -74,7 +75,7 @@ class _Replay:
     _market: str
     _records: Mapping[int, CaptureRecord]
     _history: MarketHistory
-    _trades: OrderedDict[str, int] = attrs.field(factory=OrderedDict, init=False)
+    _trades: OrderedDict[str, int | None] = attrs.field(factory=OrderedDict, init=False)
     """Which capture gave each of the last trades."""
 
     def rows(self, leg: Leg, *, is_first: bool, is_last: bool) -> Iterator[Replayed]:
@@ -124,9 +125,9 @@ class _Replay:
             yield from self._once(other.key, other.row)
             other = next(others, None)
 
-    def _once(self, key: int, row: TradeRow) -> Iterator[Replayed]:
+    def _once(self, key: int | None, row: TradeRow) -> Iterator[Replayed]:
         if self._trades.setdefault(row.trade_id, key) == key:
-            yield Replayed(self._records[key].capture, row)
+            yield Replayed(None if key is None else self._records[key].capture, row)
         if len(self._trades) > _REMEMBERED_TRADES:
             self._trades.popitem(last=False)
 

@@ -75,6 +75,16 @@ _FOREIGN_TRADES = b"""
             AND own.received_ns >= %(from_ns)s AND own.received_ns < %(until_ns)s)
     ORDER BY received_ns, capture, frame_no"""
 
+# What was fetched later came on no capture. It takes its place by the venue's time, as the rest does by ours.
+_FETCHED_TRADES = b"""
+    SELECT market_ticker, 0::bigint, timestamp_ms * 1000000, NULL::bigint, 0::bigint, 0::bigint, timestamp_ms,
+           trade_id, yes_price_e4, (count * 100)::bigint, taker_side, is_block_trade
+    FROM rl_trades
+    WHERE origin = 'rest' AND market_ticker = %(market)s
+      AND timestamp_ms BETWEEN %(from_ns)s / 1000000 AND %(until_ns)s / 1000000
+      AND timestamp_ms * 1000000 >= %(from_ns)s AND timestamp_ms * 1000000 < %(until_ns)s
+    ORDER BY timestamp_ms, id"""
+
 
 @attrs.frozen
 class Selection:
@@ -120,19 +130,27 @@ def stored_rows(connection: Connection, selection: Selection) -> Iterator[Stored
 
 @attrs.frozen
 class ForeignTrade:
-    """A trade that another capture heard."""
+    """A trade that the selected capture does not have."""
 
-    key: int
-    """Of that capture."""
+    key: int | None
+    """Of the capture that heard it. None: it was fetched by REST later, so that its frame, sid and sequence number are
+    0, and the venue's time stands for its receive time, which would have been some milliseconds later."""
     row: TradeRow
 
 
 def foreign_trades(connection: Connection, selection: Selection) -> Iterator[ForeignTrade]:
-    """Yield the trades of one market that only other captures have, by receive time; likewise in a transaction."""
-    with connection.cursor(f"foreign_{id(selection)}") as cursor:
-        cursor.itersize = _ROWS_PER_FETCH
-        for key, *fields in cursor.execute(_FOREIGN_TRADES, attrs.asdict(selection), binary=True):
-            yield ForeignTrade(key, _trade(fields))
+    """Yield the trades of one market that only other captures or REST had, by time; likewise in a transaction."""
+
+    def heard() -> Iterator[ForeignTrade]:
+        with connection.cursor(f"foreign_{id(selection)}") as cursor:
+            cursor.itersize = _ROWS_PER_FETCH
+            for key, *fields in cursor.execute(_FOREIGN_TRADES, attrs.asdict(selection), binary=True):
+                yield ForeignTrade(key, _trade(fields))
+
+    fetched = connection.execute(_FETCHED_TRADES, attrs.asdict(selection), binary=True).fetchall()
+    return heapq.merge(
+        heard(), [ForeignTrade(None, _trade(fields)) for fields in fetched], key=lambda trade: trade.row.received_ns
+    )
 
 
 _Placed: TypeAlias = tuple[int, StoredRow]
