@@ -10,8 +10,8 @@ import pytest
 from rlflow.errors import CommandError, RecordingError
 from rlflow.exchange.items import Image
 from rlflow.exchange.replay import Pace, Replay, ReplayedMarkets, replay_source
-from rlflow.exchange.simulation import Simulation
 from rlflow.exchange.tape import Began, Event, Played, play
+from rlflow.exchange.venue import Venue, VenueSpec
 from rlflow.session.records import Batch, Kind, Opened
 from tests.exchange_tapes import CAPTURE, START_NS, WHOLE, Recorded, delta, snapshot, wire
 
@@ -77,8 +77,8 @@ def test_a_book_that_becomes_impossible_is_not_shown() -> None:
 
 
 def test_a_simulation_that_was_recorded_is_played_back_byte_for_byte(tmp_path: Path) -> None:
-    simulation = Simulation(("KXSIM-A", "KXSIM-B"), 3)
-    items = [item for n in range(400) for item in simulation.step(START_NS + n * 10**7)]
+    venue = Venue(VenueSpec(("KXSIM-A", "KXSIM-B"), seed=3), START_NS)
+    items = [item for n in range(400) for item in venue.act(START_NS + n * 10**7)]
     seq = {"orderbook_delta": 0, "trade": 0}
     lines: list[bytes] = []
     for item in items:
