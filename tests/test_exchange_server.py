@@ -186,6 +186,7 @@ async def test_who_does_not_read_gets_error_25_and_the_market_goes_on(credential
         sleeper = await raw_subscriber(exchange, credentials)
         async with connected(exchange.url, credentials.signer) as client:
             await client.say(subscribe(1, DEFAULT_TICKERS[0]))
+            await client.hear(3)
             while exchange.statistics().slow_consumer_errors == 0:
                 await client.hear(100)
             assert (await client.hear())[0]["type"] in {"orderbook_delta", "trade"}

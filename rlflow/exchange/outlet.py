@@ -1,5 +1,7 @@
 """What leaves a connection: data frames go through its faults into the outbox, and some of them later."""
 
+from collections.abc import Callable
+
 import attrs
 
 from rlflow.exchange.agenda import Agenda
@@ -49,12 +51,13 @@ class Outlet:
         if not self.is_over:
             self.outbox.put(frame, held)
 
+    def shortcut(self) -> Callable[[bytes, Subscription], None] | None:
+        """Return what may be called in place of `send` until the next command or fault; None if nothing may."""
+        return None if self.is_over or self._swapped or not self.script.is_idle else self.outbox.put
+
     def send(self, held: Subscription, ticker: str, frame: bytes, now_ms: int) -> Code | None:
         """Send a data frame, or what its faults make of it; return the error with which the subscription fails now."""
         if self.is_over:
-            return None
-        if self.script.is_idle and not self._swapped:
-            self.outbox.put(frame, held)
             return None
         faults = self.script.strike_frame(held.channel, ticker, frame)
         sent = [frame]
