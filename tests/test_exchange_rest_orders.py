@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from rlflow.exchange.rest.buckets import Tier
+from rlflow.exchange.rest.http_server import Heard
 from rlflow.exchange.venue import Venue, VenueSpec
 from tests.exchange_rest import NOW, SECOND, Body, Caller, caller
 
@@ -314,3 +315,10 @@ def test_faults_are_named_in_json_and_wrong_ones_explained() -> None:
     assert asking.tell("/faults", None)[0] == 400
     assert asking.tell("/disconnect") == (204, None)
     assert asking.tell("/disconnect", {"code": 99})[0] == 400
+
+
+def test_the_simulator_counts_requests() -> None:
+    asking = trader()
+    asking.ask("POST", ORDERS)
+    answer = asking.service.answer(Heard("GET", "/sim/statistics", (), b""))
+    assert answer.body == {"rest": {"requests": 2, "refused": 1, "throttled": 0}}

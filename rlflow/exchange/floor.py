@@ -8,6 +8,7 @@ import attrs
 from rlflow.exchange import publications
 from rlflow.exchange.account_publications import about_account
 from rlflow.exchange.book import SimulatedBook
+from rlflow.exchange.candles import CandleRecord
 from rlflow.exchange.engine import Engine
 from rlflow.exchange.happenings import Change, Deal, Happening
 from rlflow.exchange.items import Item
@@ -32,6 +33,7 @@ class Market:
     listing: Listing
     book: SimulatedBook
     history: TradeHistory = attrs.field(factory=TradeHistory)
+    candles: CandleRecord = attrs.field(factory=CandleRecord)
     is_quote_due: bool = False
     """Whether a `ticker` is on its way."""
     quoted_ns: Nanos = 0
@@ -128,6 +130,7 @@ class Floor:
         trade_id = deal.trade_id or self.engine.identifiers.next_trade_id()
         record = TradeRecord(trade_id, listing.ticker, yes_price, deal.count, taker, at_ns, self._trades)
         market.history.add(record)
+        market.candles.note_trade(at_ns, yes_price, deal.count)
         return record
 
     # Quotes
@@ -141,6 +144,8 @@ class Floor:
     def _quote(self, market: Market, at_ns: Nanos) -> None:
         market.is_quote_due = False
         market.quoted_ns = at_ns
+        bid, no_bid = market.book.sides["yes"].best, market.book.sides["no"].best
+        market.candles.note_quote(at_ns, bid, complement(no_bid), market.listing.open_interest)
         self.outlets.publish([self.quote(market, at_ns)])
 
     def quote(self, market: Market, at_ns: Nanos) -> Item:

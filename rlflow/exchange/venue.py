@@ -14,6 +14,7 @@ import attrs
 from rlflow.exchange import founding, publications
 from rlflow.exchange.accounts import Account
 from rlflow.exchange.answers import Answer
+from rlflow.exchange.candles import Candle
 from rlflow.exchange.catalogue import Catalogue
 from rlflow.exchange.engine import Engine
 from rlflow.exchange.floor import Floor, Outlets
@@ -131,6 +132,11 @@ class Venue:
         """Return what is remembered of a market's trades, the newest first; nothing for a market that nobody knows."""
         market = self._floor.markets.get(ticker)
         return () if market is None else market.history
+
+    def candles(self, ticker: str, minutes: int) -> Iterable[Candle]:
+        """Return a market's candles of periods of so many minutes, the oldest first; nothing for an unknown market."""
+        market = self._floor.markets.get(ticker)
+        return () if market is None else market.candles.candles(minutes)
 
     def account(self, key_id: str) -> Account:
         """Return the account of an API key."""

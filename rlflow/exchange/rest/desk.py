@@ -6,6 +6,7 @@ from typing import Protocol
 import attrs
 
 from rlflow.exchange.answers import Answer
+from rlflow.exchange.candles import Candle
 from rlflow.exchange.engine import Engine
 from rlflow.exchange.faults import Fault
 from rlflow.exchange.items import Image
@@ -56,6 +57,10 @@ class AnyVenue(Protocol):
 
     def trades(self, ticker: str) -> Iterable[TradeRecord]:
         """Return what is remembered of a market's trades, the newest first."""
+        ...
+
+    def candles(self, ticker: str, minutes: int) -> Iterable[Candle]:
+        """Return a market's candles of periods of so many minutes, the oldest first."""
         ...
 
     @property

@@ -9,6 +9,7 @@ from rlflow.exchange.orders import OrderRefusedError
 from rlflow.exchange.rest import (
     account,
     books,
+    candlesticks,
     control,
     exchange,
     markets,
@@ -31,6 +32,7 @@ _ROUTES: tuple[Route[Desk], ...] = (
     *account.ROUTES,
     *markets.ROUTES,
     *books.ROUTES,
+    *candlesticks.ROUTES,
     *trades.ROUTES,
     *series.ROUTES,
     *orders.ROUTES,
@@ -58,7 +60,8 @@ class RestService:
     ) -> None:
         """Serve a desk; `now_ns` is the exchange's time, `clock` any one in seconds that never goes back."""
         self.statistics = RestStatistics()
-        self._desk = attrs.evolve(desk, costs=_costs())
+        self._desk = attrs.evolve(desk, costs=_costs(), statistics=self._figures)
+        self._exchange_figures = desk.statistics
         self._verifier = verifier
         self._now_ns = now_ns
         self._clock = clock
@@ -76,6 +79,9 @@ class RestService:
             return self._refuse(error.refusal)
         except OrderRefusedError as error:
             return self._refuse(Refusal(error.status, error.code, error.message))
+
+    def _figures(self) -> dict[str, object]:
+        return {**self._exchange_figures(), "rest": attrs.asdict(self.statistics)}
 
     def _answer(self, request: Request) -> Answer:
         if request.path.startswith(f"{control.BASE}/"):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
 from rlflow.exchange.answers import Answer
+from rlflow.exchange.candles import Candle
 from rlflow.exchange.engine import Engine
 from rlflow.exchange.grid import named_grid
 from rlflow.exchange.items import Image
@@ -51,6 +52,10 @@ class StillVenue:
 
     def trades(self, ticker: str) -> Iterable[TradeRecord]:  # noqa: ARG002  # part of the protocol
         """Return nothing: the recorded trades are in the stream."""
+        return ()
+
+    def candles(self, ticker: str, minutes: int) -> Iterable[Candle]:  # noqa: ARG002  # part of the protocol
+        """Return nothing."""
         return ()
 
     # No market takes orders, so there are none: the engine refuses everything.
