@@ -14,6 +14,7 @@ from rlflow.data.migrations import MIGRATIONS
 from rlflow.data.partitions import DAY_NS, day_of, partition_name
 from rlflow.data.postgres import Connection
 from rlflow.data.schema import open_store, schema_script
+from rlflow.errors import DatabaseAwayError
 from tests.rows_by_hand import NOON_NS, first, following, trade
 
 # From version 2 back to 1, as it was installed: in the order of columns and without anything new.
@@ -113,6 +114,17 @@ def test_a_partition_that_is_being_dropped_is_no_hindrance(database_url: str, co
     with connect(database_url) as upgraded:
         assert upgraded.connection.execute("SELECT count(*) FROM rl_trades").fetchone() == (1,)
         assert old in upgraded.drop_days_before(date(2026, 11, 20))
+
+
+def test_a_reader_that_does_not_end_is_waited_for_only_so_long(database_url: str, connection: Connection) -> None:
+    connect(database_url).close()
+    connection.execute(TO_1)
+    hasty = tuple(step.replace("lock_timeout = '5s'", "lock_timeout = '100ms'") for step in MIGRATIONS)
+    with psycopg.connect(database_url) as reader:
+        reader.execute("SELECT count(*) FROM rl_trades")
+        with pytest.raises(DatabaseAwayError, match="lock timeout"), postgres.translated():
+            open_store(connection, db_schema="public", environment="sim", migrations=hasty)
+    assert open_store(connection, db_schema="public", environment="sim").schema_version == 1 + len(MIGRATIONS)
 
 
 @pytest.mark.parametrize(

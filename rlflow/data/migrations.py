@@ -7,10 +7,10 @@ and attached, which PostgreSQL refuses where something is missing.
 
 from typing import Final
 
-# Steps that only change the catalogue are done at once; checking all trades against the new constraint is not, and has
-# no limit other than that.
+# A reader that holds its lock for long fails the step, to be tried again, instead of making everybody wait behind us.
+# Checking all trades against the new constraint takes as long as it takes.
 _TO_2: Final = """
-SET LOCAL statement_timeout = 0;
+SET LOCAL lock_timeout = '5s';
 
 -- What retention has begun to detach would otherwise be left out, and could never be detached any more.
 DO $$
@@ -24,6 +24,9 @@ BEGIN
     END LOOP;
 END
 $$;
+
+LOCK TABLE rl_trades, rl_feed_gaps, rl_markets IN ACCESS EXCLUSIVE MODE;
+SET LOCAL statement_timeout = 0;
 
 ALTER TABLE rl_trades ALTER COLUMN sequence_number DROP NOT NULL;
 ALTER TABLE rl_trades ALTER COLUMN capture DROP NOT NULL;
