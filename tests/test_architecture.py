@@ -15,13 +15,13 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"supervisor"},
-    {"api", "trading", "agents"},
+    {"api", "trading", "agents", "history"},
     {"data", "exchange", "environments", "models"},
     {"features", "tape", "recordings"},
     {"session", "fills", "fees"},
     {"orderbook"},
     {"kalshi"},
-    {"config", "metrics"},
+    {"config", "metrics", "environ"},
     {"units", "errors", "setting_values"},
 )
 PURE = {"kalshi", "orderbook", "session", "fills", "fees", "features", "tape"}

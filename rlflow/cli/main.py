@@ -4,11 +4,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
 
 import attrs
 import click
-import dotenv
 import structlog
 
 from rlflow import __version__
@@ -22,11 +20,11 @@ from rlflow.cli.markets import markets
 from rlflow.cli.recordings import import_
 from rlflow.cli.serve import serve
 from rlflow.config import Settings
+from rlflow.environ import environ
 from rlflow.errors import (
     CommandError,
     DatabaseAwayError,
     KeyRefusedError,
-    Problem,
     RlflowError,
     SettingsError,
     StoreError,
@@ -84,15 +82,6 @@ def configure_logging(log_format: str) -> None:
     )
     # Hypercorn logs through the standard library; its one line about the address is ours to give.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-
-
-def environ() -> Mapping[str, str]:
-    """Return the environment over what a .env file says; SettingsError if that cannot be read."""
-    try:
-        found = dotenv.dotenv_values(".env")
-    except (OSError, UnicodeError) as error:
-        raise SettingsError([Problem(".env", f"cannot be read: {error}")]) from error
-    return {**{name: value or "" for name, value in found.items()}, **os.environ}
 
 
 def main() -> None:

@@ -1,0 +1,168 @@
+"""Frames for notebooks say what the rows say."""
+
+import random
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from rlflow import history
+from rlflow.data.database import Database
+from rlflow.data.importer import import_files
+from rlflow.data.rebuild import book_at
+from rlflow.errors import CommandError
+from tests.recordings import make
+from tests.rows_by_hand import MARKET, MS, NOON_NS, delta, first, following, gap, gap_end, received, snapshot, trade
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Mapping[str, str]:
+    return {"DATABASE_URL": database_url, "RL_DATA_DIR": str(tmp_path)}
+
+
+def open_store(settings: Mapping[str, str], environment: str) -> Database:
+    return Database.connect(
+        settings["DATABASE_URL"],
+        db_schema=f"rlflow_{environment}",
+        environment=environment,
+        wall_ns=lambda: NOON_NS,
+    )
+
+
+@pytest.fixture
+def story(settings: Mapping[str, str]) -> Mapping[str, str]:
+    """The settings of a store with one market: a book, a crossed moment, a gap, and a book again."""
+    rows = first()
+    behind = following(
+        rows,
+        delta(4, "yes", 4300, 70),
+        # Crossed until the action's second change.
+        delta(5, "yes", 4600, 100),
+        delta(6, "no", 5505, -2000, 2000),
+        gap(8, from_frame=6, from_ns=received(6)),
+        snapshot(10, yes_bids=((4200, 350),), no_bids=()),
+        gap_end(10),
+        trade(11),
+        delta(12, "yes", 4200, 50, 350),
+    )
+    with open_store(settings, "sim") as database:
+        database.commit([rows, behind])
+    return settings
+
+
+def at(frame: int) -> datetime:
+    return datetime.fromtimestamp(received(frame) / 10**9, UTC)
+
+
+def test_the_best_of_the_book_is_there_whenever_it_changes(story: Mapping[str, str]) -> None:
+    top = history.load(MARKET, settings=story).top
+    assert top["received"].to_list() == [at(frame) for frame in (1, 2, 4, 6, 8, 10, 12)]
+    assert top["known"].to_list() == [True, True, True, True, False, True, True]
+    assert top["bid"].to_list() == [0.42, 0.42, 0.43, 0.46, None, 0.42, 0.42]
+    assert top["bid_size"].to_list() == [3.5, 2, 0.7, 1, None, 3.5, 4]
+    assert top["ask"].to_list() == [0.4495, 0.4495, 0.4495, 0.46, None, None, None]
+    assert top["spread"].to_list()[:3] == [0.0295, 0.0295, 0.0195]
+    assert top["mid"].to_list()[:2] == [0.43475, 0.43475]
+
+
+def test_a_grid_has_the_book_at_each_moment(story: Mapping[str, str]) -> None:
+    top = history.load(MARKET, settings=story, grid="2ms").top
+    assert top["received"].to_list() == [at(frame) for frame in (2, 4, 6, 8, 10, 12)]
+    assert top["bid"].to_list() == [0.42, 0.43, 0.46, None, 0.42, 0.42]
+    assert top["bid_size"].to_list() == [2, 0.7, 1, None, 3.5, 4]
+    assert top["known"].to_list() == [True, True, True, False, True, True]
+    later = history.load(MARKET, settings=story, grid=timedelta(milliseconds=2), start=received(3)).top
+    assert later["received"].to_list() == [at(frame) for frame in (4, 6, 8, 10, 12)]
+    assert later["bid"].to_list() == top["bid"].to_list()[1:]
+
+
+def test_deltas_trades_gaps_and_markets_are_frames_too(story: Mapping[str, str]) -> None:
+    found = history.load(MARKET, settings=story)
+    assert found.deltas.row(0, named=True) == {
+        "market_ticker": MARKET,
+        "received": at(2),
+        "timestamp": datetime.fromtimestamp((received(2) // MS - 11) / 1000, UTC),
+        "side": "yes",
+        "price": 0.42,
+        "delta": -1.5,
+        "action": "reduce",
+        "size": 2.0,
+        "clock": 20,
+        "frame_no": 2,
+    }
+    assert found.deltas.height == 5
+    assert found.trades.select("trade_id", "yes_price", "count").rows() == [
+        ("trade-3", 0.425, 1.5),
+        ("trade-11", 0.425, 1.5),
+    ]
+    assert found.gaps.select("channel", "start", "noticed", "end", "cause").rows() == [
+        ("orderbook_delta", at(6), at(8), at(10), "a hole in seq")
+    ]
+    assert found.markets["market_ticker"].to_list() == [MARKET]
+    assert found.markets["status"].to_list() == [None]
+
+
+def test_times_may_be_given_in_any_way(story: Mapping[str, str]) -> None:
+    whole = history.load(MARKET, settings=story)
+    for start in (
+        date(2026, 11, 22),
+        "2026-11-22",
+        "2026-11-22T00:00:00Z",
+        datetime(2026, 11, 22, tzinfo=UTC),
+        NOON_NS,
+    ):
+        assert_frame_equal(history.load([MARKET], start=start, settings=story).top, whole.top)
+    part = history.load(MARKET, start=at(5), end=at(9).replace(tzinfo=None), settings=story)
+    assert part.deltas["received"].to_list() == [at(5), at(6)]
+    assert part.top["received"].to_list() == [at(5), at(6), at(8)]
+
+
+def test_all_libraries_say_the_same(story: Mapping[str, str]) -> None:
+    as_polars = history.load(MARKET, settings=story)
+    as_arrow = history.load(MARKET, settings=story, library="arrow")
+    as_pandas = history.load(MARKET, settings=story, library="pandas")
+    for name in ("top", "deltas", "trades", "gaps"):
+        assert_frame_equal(pl.DataFrame(pl.from_arrow(getattr(as_arrow, name))), getattr(as_polars, name))
+        assert list(getattr(as_pandas, name).columns) == getattr(as_polars, name).columns
+        assert len(getattr(as_pandas, name)) == getattr(as_polars, name).height
+
+
+def test_a_series_is_loaded_market_by_market(settings: Mapping[str, str], tmp_path: Path) -> None:
+    path = make.write(tmp_path / "scene.jsonl", make.wrapped(make.Scene(random.Random(1)).play(300)))
+    with open_store(settings, "recordings") as database:
+        import_files(database, [path])
+        found = history.load(series="KXSIM", settings=settings)
+        assert found.top["market_ticker"].unique(maintain_order=True).to_list() == list(make.MARKETS)
+        for market in make.MARKETS:
+            last = found.top.filter(pl.col("market_ticker") == market).row(-1, named=True)
+            view = book_at(database, market)
+            assert view is not None
+            bid, ask = view.best_bid("yes"), view.best_ask("yes")
+            assert (last["bid"], last["ask"]) == (bid and bid[0] / 10_000, ask and ask[0] / 10_000)
+    assert found.deltas.height == 300
+
+
+def test_tables_of_many_rows_are_packed_in_portions(story: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = history.load(MARKET, settings=story)
+    monkeypatch.setattr("rlflow.data.history_tables._ROWS_PER_CHUNK", 2)
+    packed = history.load(MARKET, settings=story)
+    assert_frame_equal(packed.top, whole.top)
+    assert_frame_equal(packed.deltas, whole.deltas)
+
+
+def test_what_makes_no_sense_is_refused(story: Mapping[str, str]) -> None:
+    with pytest.raises(ValueError, match="market or series"):
+        history.load(settings=story)
+    with pytest.raises(ValueError, match="market or series"):
+        history.load(MARKET, series="KXTEST", settings=story)
+    for grid in ("x", "0s", "1", "1w"):
+        with pytest.raises(ValueError, match="grid"):
+            history.load(MARKET, grid=grid, settings=story)
+    with pytest.raises(CommandError, match="nothing is stored of series"):
+        history.load(series="NOPE", settings=story)
+    with pytest.raises(CommandError, match="nothing is stored for prod"):
+        history.load(MARKET, env="prod", settings=story)
+    assert history.load("NOPE", settings=story).top.height == 0
