@@ -154,14 +154,14 @@ class NaiveVenue:
                 for _ in range(order.count):
                     opening += held <= 0
                     held -= 1
-                total += self.cost(order.price, opening, TAKER_RATES if takes else MAKER_RATES)
+                total += self.cost(order, opening, TAKER_RATES if takes else MAKER_RATES)
         return total
 
-    def cost(self, price: int, count: int, rates: dict[str, str]) -> Fraction:
-        p, contracts = Fraction(price, DOLLAR), Fraction(count, 100)
+    def cost(self, order: Order, count: int, rates: dict[str, str]) -> Fraction:
+        p, contracts = Fraction(order.price, DOLLAR), Fraction(count, 100)
         fee = math.ceil(self.multiplier * Fraction(rates[self.fee_type]) * contracts * p * (1 - p) * 10**6)
         fee += count if fee else 0
-        return math.ceil((p * contracts + Fraction(fee, 10**6)) / self.unit) * self.unit
+        return math.ceil((p * contracts + Fraction(fee, 10**6) - order.accumulator) / self.unit) * self.unit
 
     def check_funds(self, order: Order, *, without: Order | None = None) -> None:
         before = self.needs(order.owner)

@@ -350,5 +350,5 @@ class EngineBesideNaiveVenue(RuleBasedStateMachine):
 
 TestEngineBesideNaiveVenue = EngineBesideNaiveVenue.TestCase
 TestEngineBesideNaiveVenue.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, phases=set(Phase) - {Phase.explain}
+    max_examples=100, stateful_step_count=40, deadline=None, phases=set(Phase) - {Phase.explain}
 )

@@ -41,7 +41,8 @@ class LiveOrder:
     @property
     def claim(self) -> Claim:
         """What it may still buy while it rests."""
-        return Claim(self.view.resting_side, self.view.resting_price, self.view.remaining_count)
+        view = self.view
+        return Claim(view.resting_side, view.resting_price, view.remaining_count, held=self.rounding.held)
 
 
 @attrs.define(eq=False)

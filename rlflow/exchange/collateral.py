@@ -25,6 +25,8 @@ class Claim:
     count: Count
     is_taker: bool = False
     """Whether it may fill at the taker's fee."""
+    held: Money = 0
+    """What rounding has taken from its earlier fills and owes to the next ones; below the account's unit."""
 
 
 @attrs.frozen
@@ -33,7 +35,7 @@ class Terms:
 
     fees: FeeModel
     unit: Money
-    """The account's; what is set aside is rounded up to it per order, as the fills of an order are together."""
+    """The account's; every amount is a multiple of it."""
 
 
 def required(position: Count, claims: Iterable[Claim], terms: Terms) -> Money:
@@ -53,5 +55,6 @@ def _required(covered: Count, claims: Iterable[Claim], terms: Terms) -> Money:
 
 
 def _price_of(claim: Claim, count: Count, terms: Terms) -> Money:
+    # All fills of an order together cost their sum rounded up once; so do those to come, less what is held.
     fees = terms.fees.most_fees(claim.price, count, is_taker=claim.is_taker)
-    return round_up(claim.price * count + fees, terms.unit)
+    return round_up(claim.price * count + fees - claim.held, terms.unit)
