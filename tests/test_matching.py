@@ -1,5 +1,6 @@
 """Orders in the simulated venue, one rule after the other (protocol 6.3 and 7)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -418,12 +419,13 @@ def test_the_balance_is_shown_in_whole_cents_rounded_down(floor: Floor) -> None:
 def test_a_closed_market_takes_nothing_and_its_orders_go(floor: Floor) -> None:
     order = floor.place("bid", 4_300, 1_00).order
     floor.engine.set_trading(TICKER, "closed")
-    for attempt in (
+    attempts: list[Callable[[], Answer]] = [
         lambda: floor.place("bid", 4_300, 1_00),
         lambda: floor.engine.cancel("ann", order.order_id, NOW),
         lambda: floor.amend(order, 4_300, 1_00),
         lambda: floor.engine.decrease("ann", order.order_id, DecreaseRequest(reduce_by=1), NOW),
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(OrderRefusedError) as error:
             attempt()
         assert refusal(error) == (400, "MARKET_INACTIVE")

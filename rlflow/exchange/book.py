@@ -43,7 +43,17 @@ class RestingSide:
         """Let the crowd add to a level, at its back, or withdraw from it; not more than `crowd` says it has there."""
         if self._queues:
             self._queue_crowd(price, delta)
-        self._resize(price, delta)
+        old = self.sizes.get(price, 0)
+        new = old + delta
+        assert new >= 0, f"{old} {delta:+} at {price}"
+        self.total += delta
+        if new == 0:
+            del self.sizes[price]
+            del self.prices[bisect_left(self.prices, price)]
+            return
+        self.sizes[price] = new
+        if old == 0:
+            insort(self.prices, price)
 
     def crowd(self, price: Price) -> Count:
         """Return what the crowd may withdraw from a level."""
@@ -60,17 +70,10 @@ class RestingSide:
             queue.withdraw(-delta)
 
     def _resize(self, price: Price, delta: Count) -> None:
-        old = self.sizes.get(price, 0)
-        new = old + delta
-        assert new >= 0, f"{old} {delta:+} at {price}"
-        self.total += delta
-        if new == 0:
-            del self.sizes[price]
-            del self.prices[bisect_left(self.prices, price)]
-            return
-        self.sizes[price] = new
-        if old == 0:
-            insort(self.prices, price)
+        # The queue is right already. `change` has it all in one place because the crowd alone calls it, very often.
+        queues, self._queues = self._queues, {}
+        self.change(price, delta)
+        self._queues = queues
 
     # Orders of accounts
 
