@@ -5,7 +5,7 @@ from typing import Protocol
 import attrs
 import msgspec
 
-from rlflow.units import Count, Price, complement, format_price
+from rlflow.units import ONE_DOLLAR, Count, Price, complement, format_price
 
 ORDERBOOK = "orderbook_delta"
 TRADE = "trade"
@@ -58,6 +58,23 @@ class Image:
     """The engine's counter at the market's last change; 0 before the first."""
     yes: Ladder = ()
     no: Ladder = ()
+
+
+@attrs.frozen
+class Top:
+    """The best bid and ask in YES prices. An empty side has size 0 and a bid of 0, or an ask of a dollar."""
+
+    bid: Price = 0
+    bid_size: Count = 0
+    ask: Price = ONE_DOLLAR
+    ask_size: Count = 0
+
+    @classmethod
+    def of(cls, image: Image) -> "Top":
+        """Return the best prices of a book."""
+        bid, bid_size = max(image.yes, default=(0, 0))
+        no_bid, ask_size = max(image.no, default=(0, 0))
+        return cls(bid, bid_size, complement(no_bid), ask_size)
 
 
 class Markets(Protocol):

@@ -18,7 +18,7 @@ from rlflow.exchange.candles import Candle
 from rlflow.exchange.catalogue import Catalogue
 from rlflow.exchange.engine import Engine
 from rlflow.exchange.floor import Floor, Outlets
-from rlflow.exchange.items import Image, Item
+from rlflow.exchange.items import Image, Item, Top
 from rlflow.exchange.listing import EventSheet, FeeChange, Listing, SeriesSheet
 from rlflow.exchange.market_life import MarketLife
 from rlflow.exchange.orders import AmendRequest, DecreaseRequest, OrderRefusedError, OrderRequest
@@ -29,7 +29,7 @@ from rlflow.exchange.trade_history import TradeRecord
 from rlflow.exchange.traffic import Traffic
 from rlflow.exchange.venue_clock import VenueClock
 from rlflow.exchange.venue_control import Switches, VenueControl
-from rlflow.units import Nanos
+from rlflow.units import Nanos, complement
 
 # Later than this (a laptop that slept), the markets of the time in between are left out.
 _LATEST_PERIODS = 10
@@ -146,6 +146,14 @@ class Venue:
         """Return the market's book, an empty one with clock 0 for a ticker that nobody knows."""
         market = self._floor.markets.get(ticker)
         return Image(ticker) if market is None else market.book.image()
+
+    def top(self, ticker: str) -> Top:
+        """Return the best prices of a market's book, which are none for a ticker that nobody knows."""
+        market = self._floor.markets.get(ticker)
+        if market is None:
+            return Top()
+        yes, no = market.book.sides["yes"], market.book.sides["no"]
+        return Top(yes.best, yes.sizes.get(yes.best, 0), complement(no.best), no.sizes.get(no.best, 0))
 
     def quote(self, ticker: str) -> Item | None:
         """Return the market's `ticker` publication as of now; None for a market that nobody knows."""

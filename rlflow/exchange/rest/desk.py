@@ -9,7 +9,7 @@ from rlflow.exchange.answers import Answer
 from rlflow.exchange.candles import Candle
 from rlflow.exchange.engine import Engine
 from rlflow.exchange.faults import Fault
-from rlflow.exchange.items import Image
+from rlflow.exchange.items import Image, Top
 from rlflow.exchange.listing import EventSheet, FeeChange, Listing, SeriesSheet
 from rlflow.exchange.orders import AmendRequest, DecreaseRequest, OrderRequest
 from rlflow.exchange.outlet import Ending
@@ -53,6 +53,10 @@ class AnyVenue(Protocol):
 
     def image(self, ticker: str) -> Image | None:
         """Return a market's book; None while a recording has not given it."""
+        ...
+
+    def top(self, ticker: str) -> Top:
+        """Return the best prices of a market's book."""
         ...
 
     def trades(self, ticker: str) -> Iterable[TradeRecord]:

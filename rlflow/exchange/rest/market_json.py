@@ -2,41 +2,20 @@
 
 import math
 
-import attrs
-
 from rlflow.exchange.frames import rfc3339_ms
-from rlflow.exchange.items import Image
+from rlflow.exchange.items import Top
 from rlflow.exchange.listing import Listing, MarketSheet
-from rlflow.units import ONE_DOLLAR, Count, Price, complement, format_count, format_price
+from rlflow.units import ONE_DOLLAR, complement, format_count, format_price
 
 Json = dict[str, object]
 
 
-@attrs.frozen
-class Top:
-    """The best bid and ask in YES prices. An empty side has size 0 and a bid of 0, or an ask of a dollar."""
-
-    bid: Price = 0
-    bid_size: Count = 0
-    ask: Price = ONE_DOLLAR
-    ask_size: Count = 0
-
-
-def top_of(image: Image | None) -> Top:
-    """Return the best prices of a book; those of an empty one where there is none yet."""
-    if image is None:
-        return Top()
-    bid, bid_size = max(image.yes, default=(0, 0))
-    no_bid, ask_size = max(image.no, default=(0, 0))
-    return Top(bid, bid_size, complement(no_bid), ask_size)
-
-
-def market_json(listing: Listing, image: Image | None) -> Json:
+def market_json(listing: Listing, top: Top) -> Json:
     """Return a market's data sheet with its prices.
 
     The run is the market's whole history: what was 24 hours ago is shown as nothing, and all volume as today's.
     """
-    return _sheet_json(listing.sheet) | _state_json(listing) | _price_json(listing, top_of(image))
+    return _sheet_json(listing.sheet) | _state_json(listing) | _price_json(listing, top)
 
 
 def _sheet_json(sheet: MarketSheet) -> Json:

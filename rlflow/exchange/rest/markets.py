@@ -52,7 +52,7 @@ def listed(desk: Desk, ticker: str) -> Listing:
 
 def shown(desk: Desk, listing: Listing) -> Json:
     """Return a market as it is shown everywhere."""
-    return market_json(listing, desk.venue.image(listing.ticker))
+    return market_json(listing, desk.venue.top(listing.ticker))
 
 
 def _named(query: Query) -> tuple[Keep, ...]:

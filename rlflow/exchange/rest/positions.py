@@ -8,7 +8,7 @@ from rlflow.exchange.frames import rfc3339_ms
 from rlflow.exchange.positions import PositionView
 from rlflow.exchange.rest.buckets import Kind
 from rlflow.exchange.rest.desk import Desk
-from rlflow.exchange.rest.market_json import Json, top_of
+from rlflow.exchange.rest.market_json import Json
 from rlflow.exchange.rest.messages import Answer, Request, ok
 from rlflow.exchange.rest.paging import page
 from rlflow.exchange.rest.portfolio import event_of
@@ -93,7 +93,7 @@ def _bid_value(desk: Desk, position: PositionView) -> Money:
     """Return what selling the position would bring if the best bid took it all."""
     if not position.count:
         return 0
-    top = top_of(desk.venue.image(position.ticker))
+    top = desk.venue.top(position.ticker)
     return position.count * top.bid if position.count > 0 else -position.count * complement(top.ask)
 
 

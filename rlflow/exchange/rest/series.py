@@ -1,6 +1,6 @@
 """Series, events, and the changes of their fees (protocol 6.2 and 7)."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from fractions import Fraction
 
 from rlflow.exchange.frames import rfc3339_ms
@@ -54,20 +54,26 @@ def events(desk: Desk, request: Request) -> Answer:
     status = query.choice("status", frozenset(FILTER_WORDS.values()))
     series, tickers, updated = query.text("series_ticker"), query.words("tickers"), query.period("updated")
     closing = query.period("close")
-    has_markets = query.flag("with_nested_markets")
+    has_markets = bool(query.flag("with_nested_markets"))
+    markets = _by_event(desk)
 
     def is_wanted(event: EventSheet) -> bool:
         return (
             series in {"", event.series_ticker}
             and (not tickers or event.ticker in tickers)
             and (not updated.is_bounded or event.updated_ns in updated)
-            and _has(desk, event, lambda each: status in {"", each.filter_word} and each.sheet.close_ns in closing)
+            and any(
+                status in {"", each.filter_word} and each.sheet.close_ns in closing
+                for each in markets.get(event.ticker, ())
+            )
         )
 
     found = page(desk.venue.events().values, query, name=lambda event: event.ticker, keep=is_wanted, most=_MOST_EVENTS)
-    return ok(
-        events=[_event_json(desk, event, has_markets=bool(has_markets)) for event in found.items], cursor=found.cursor
-    )
+    shown_events = [
+        _event_json(each) | ({"markets": _shown(desk, markets.get(each.ticker, ()))} if has_markets else {})
+        for each in found.items
+    ]
+    return ok(events=shown_events, cursor=found.cursor)
 
 
 def event(desk: Desk, request: Request) -> Answer:
@@ -75,9 +81,10 @@ def event(desk: Desk, request: Request) -> Answer:
     sheet = desk.venue.events().get(request.where["ticker"])
     if sheet is None:
         raise not_found(f"event {request.where['ticker']}")
+    markets = _shown(desk, _by_event(desk).get(sheet.ticker, ()))
     if request.query.flag("with_nested_markets"):
-        return ok(event=_event_json(desk, sheet, has_markets=True))
-    return ok(event=_event_json(desk, sheet, has_markets=False), markets=_markets_json(desk, sheet))
+        return ok(event={**_event_json(sheet), "markets": markets})
+    return ok(event=_event_json(sheet), markets=markets)
 
 
 def event_fee_changes(desk: Desk, request: Request) -> Answer:
@@ -87,16 +94,15 @@ def event_fee_changes(desk: Desk, request: Request) -> Answer:
     return ok(event_fee_changes=[_override_json(each) for each in changed if ticker in {"", each.ticker}], cursor="")
 
 
-def _of_event(desk: Desk, sheet: EventSheet) -> list[Listing]:
-    return [listing for listing in desk.venue.listings.values() if listing.sheet.event_ticker == sheet.ticker]
+def _by_event(desk: Desk) -> dict[str, list[Listing]]:
+    markets: dict[str, list[Listing]] = {}
+    for listing in desk.venue.listings.values():
+        markets.setdefault(listing.sheet.event_ticker, []).append(listing)
+    return markets
 
 
-def _has(desk: Desk, sheet: EventSheet, test: Callable[[Listing], bool]) -> bool:
-    return any(map(test, _of_event(desk, sheet)))
-
-
-def _markets_json(desk: Desk, sheet: EventSheet) -> list[Json]:
-    return [shown(desk, listing) for listing in _of_event(desk, sheet)]
+def _shown(desk: Desk, listings: Iterable[Listing]) -> list[Json]:
+    return [shown(desk, listing) for listing in listings]
 
 
 def _series_json(sheet: SeriesSheet) -> Json:
@@ -135,7 +141,7 @@ def _override_json(sheet: EventSheet) -> Json:
     }
 
 
-def _event_json(desk: Desk, sheet: EventSheet, *, has_markets: bool) -> Json:
+def _event_json(sheet: EventSheet) -> Json:
     fields: Json = {
         "event_ticker": sheet.ticker,
         "series_ticker": sheet.series_ticker,
@@ -154,8 +160,6 @@ def _event_json(desk: Desk, sheet: EventSheet, *, has_markets: bool) -> Json:
         fields["fee_type_override"] = sheet.fee_type_override
     if sheet.fee_multiplier_override is not None:
         fields["fee_multiplier_override"] = _number(sheet.fee_multiplier_override)
-    if has_markets:
-        fields["markets"] = _markets_json(desk, sheet)
     return fields
 
 

@@ -7,7 +7,7 @@ from rlflow.exchange.answers import Answer
 from rlflow.exchange.candles import Candle
 from rlflow.exchange.engine import Engine
 from rlflow.exchange.grid import named_grid
-from rlflow.exchange.items import Image
+from rlflow.exchange.items import Image, Top
 from rlflow.exchange.listing import EventSheet, FeeChange, Listing, MarketSheet, SeriesSheet
 from rlflow.exchange.orders import AmendRequest, DecreaseRequest, OrderRequest
 from rlflow.exchange.trade_history import TradeRecord
@@ -49,6 +49,10 @@ class StillVenue:
     def fee_changes(self) -> Sequence[FeeChange]:
         """Return nothing."""
         return ()
+
+    def top(self, ticker: str) -> Top:
+        """Return the best prices of a market's book; none while the recording has not given it."""
+        return Top.of(self.image(ticker) or Image(ticker))
 
     def trades(self, ticker: str) -> Iterable[TradeRecord]:  # noqa: ARG002  # part of the protocol
         """Return nothing: the recorded trades are in the stream."""
