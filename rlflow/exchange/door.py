@@ -45,6 +45,8 @@ class Door:
     audience: Audience
     rest: RestService
     now_ns: Callable[[], Nanos]
+    is_active: Callable[[], bool] = lambda: True
+    """Whether websockets are let in; not during maintenance."""
 
     async def serve(self, transport: trio.abc.Stream) -> None:
         """Serve one connection until the peer or the exchange ends it; cancelled, a websocket still says goodbye."""
@@ -82,7 +84,7 @@ class Door:
             # The library tells nobody when what it hears is no upgrade request, or nothing.
             tasks.start_soon(_cancel_when_over, stream, scope)
             request = await trio_websocket.wrap_server_stream(tasks, stream)
-            signer = check_upgrade(request.headers, request.path, verifier=self.config.verifier, now_ms=self._now_ms())
+            signer = self._check(request)
             try:
                 if isinstance(signer, str):
                     return _Opened(await request.accept(), signer)
@@ -90,6 +92,12 @@ class Door:
             except trio_websocket.ConnectionClosed:
                 pass  # the peer did not wait for the answer
         return None
+
+    def _check(self, request: trio_websocket.WebSocketRequest) -> str | Refusal:
+        """Return who connects, or why not."""
+        if not self.is_active():
+            return Refusal(503, "exchange_unavailable", "the exchange is in maintenance")
+        return check_upgrade(request.headers, request.path, verifier=self.config.verifier, now_ms=self._now_ms())
 
     async def _refuse(self, request: trio_websocket.WebSocketRequest, refusal: Refusal) -> None:
         self.audience.refused += 1

@@ -89,7 +89,7 @@ async def serve(
     rest = RestService(
         _desk(config, source, audience, now_ns()), config.verifier, now_ns=now_ns, clock=trio.current_time
     )
-    door = Door(config, source.limits, source.markets, audience, rest, now_ns)
+    door = Door(config, source.limits, source.markets, audience, rest, now_ns, source.is_active)
     listeners = await _open_listeners(config)
     async with trio.open_nursery() as nursery:
         port = _port(listeners[0])
@@ -109,6 +109,10 @@ class _Source:
     limits: Limits
     venue: Venue | None = None
     """None: a replay."""
+
+    def is_active(self) -> bool:
+        """Whether the exchange is not in maintenance."""
+        return self.venue is None or self.venue.is_exchange_active
 
 
 def _source(config: ExchangeConfig, audience: Audience, now_ns: Callable[[], Nanos]) -> _Source:
