@@ -1,14 +1,18 @@
 """Asking the venue's REST interface: what it says in all its moods, and how often it is asked."""
 
+import itertools
+from functools import partial
+
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlflow.data.rest_client import TICKERS_PER_REQUEST
+from rlflow.data.backoff import Backoff
+from rlflow.data.rest_client import TICKERS_PER_REQUEST, VenueClient
 from rlflow.data.rest_limits import REQUEST_COST, SHARE, TokenBucket
 from rlflow.data.rest_requests import ATTEMPTS
-from rlflow.errors import AnswerRejectedError, RestRefusedError, VenueAwayError
+from rlflow.errors import AnswerRejectedError, Problem, RestRefusedError, SettingsError, VenueAwayError
 from rlflow.kalshi.answers import BucketLimits
 from tests.rest_venue import ROOT, Answer, Asked, answer, by_path, in_turn, rest_venue
 
@@ -125,6 +129,30 @@ async def test_a_storm_of_429_ends_with_an_error_and_is_counted() -> None:
                 await client.market("KXT-1")
             assert caught.value.status == 429
             assert (len(venue.asked), client.statistics().throttled) == (ATTEMPTS, ATTEMPTS)
+
+
+async def test_a_signature_that_came_too_late_is_made_anew() -> None:
+    late = Answer(401, b'{"code":"header_timestamp_expired","message":"late"}')
+    with trio.fail_after(LIMIT_S):
+        async with rest_venue(in_turn(late, answer(**STATUS))) as venue, venue.client() as client:
+            assert (await client.exchange_status()).is_exchange_active
+            assert client.statistics().refusals == 0
+
+
+async def test_a_key_that_cannot_be_read_for_a_moment_is_no_reason_to_end() -> None:
+    times = itertools.count()
+
+    def headers(method: str, path: str) -> list[tuple[str, str]]:
+        if next(times) == 0:
+            raise SettingsError([Problem("KALSHI_PRIVATE_KEY_PATH", "cannot be read")])
+        return []
+
+    with trio.fail_after(LIMIT_S):
+        async with rest_venue(lambda _: answer(**STATUS)) as venue:
+            quick = partial(Backoff, first_s=0.001, cap_s=0.002)
+            async with VenueClient(venue.url, headers, make_backoff=quick) as client:
+                assert (await client.exchange_status()).is_exchange_active
+                assert "no signature" in str(client.statistics().last_error)
 
 
 async def test_an_answer_of_another_form_ends_with_an_error() -> None:

@@ -16,7 +16,7 @@ import trio
 
 from rlflow.data.backoff import Backoff
 from rlflow.data.rest_limits import REQUEST_COST, TokenBucket
-from rlflow.errors import AnswerRejectedError, RestRefusedError, VenueAwayError
+from rlflow.errors import AnswerRejectedError, RestRefusedError, SettingsError, VenueAwayError
 from rlflow.kalshi.answers import BucketLimits, ErrorAnswer
 from rlflow.units import Nanos
 
@@ -26,9 +26,12 @@ ATTEMPT_S: Final = 15.0
 MAX_ANSWER_BYTES: Final = 64 * 2**20
 _CONNECTIONS = 4
 _CLOSE_S = 2.0
+# A signature that waited for its connection may be too old when it arrives; the next attempt has a new one.
+_LATE = "header_timestamp_expired"
 
 Headers: TypeAlias = Callable[[str, str], Iterable[tuple[str, str]]]
-"""Method ("GET") and path from the root, without query, to the headers of one request made now."""
+"""Method ("GET") and path from the root, without query, to the headers of one request made now; may raise SettingsError
+if the key cannot be read, which is then tried again like all else."""
 T = TypeVar("T")
 
 
@@ -136,7 +139,7 @@ class Requester:
 
     async def _attempt(self, path: str, parameters: Mapping[str, str], also: frozenset[int]) -> bytes:
         """Ask once and return the body of an answer that is no error."""
-        headers = list(self._headers("GET", self._root + path))
+        headers = self._signed(path)
         try:
             with trio.fail_after(self._attempt_s):
                 status, body = await self._exchange(path, parameters, headers)
@@ -147,10 +150,17 @@ class Requester:
         if 200 <= status < 300 or status in also:
             return body
         said = ErrorAnswer.from_body(body)
-        if status == 429 or status >= 500:
+        if status == 429 or status >= 500 or said.code == _LATE:
             raise VenueAwayError(f"GET {path}: HTTP {status} {said.message}".rstrip(), status)
         self._note(refusals=1)
         raise RestRefusedError(status, said.code, said.message)
+
+    def _signed(self, path: str) -> list[tuple[str, str]]:
+        try:
+            return list(self._headers("GET", self._root + path))
+        except SettingsError as error:
+            # A key that was good may be made good again, as for the websocket.
+            raise VenueAwayError(f"GET {path}: no signature: {error}") from error
 
     async def _exchange(
         self, path: str, parameters: Mapping[str, str], headers: Sequence[tuple[str, str]]
