@@ -7,12 +7,14 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
+import trio_websocket
 
 from rlflow.exchange.config import DEFAULT_TICKERS
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
 from rlflow.exchange.server import Exchange
-from tests.exchange_client import connected, running, subscribe
+from tests.exchange_client import connected, gapless, running, subscribe
 from tests.exchange_rest import Signing
+from tests.exchange_tapes import Recorded, delta, replay, snapshot
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +64,72 @@ async def test_a_stranger_is_refused(credentials: Credentials, tmp_path: Path) -
     async with running(credentials) as exchange, calling(exchange, stranger) as client:
         answer = await client.get("/account/limits")
         assert (answer.status_code, answer.json()["details"]) == (401, "NOT_FOUND")
+
+
+def sim(exchange: Exchange, path: str) -> str:
+    return exchange.address.api_url.partition("/trade-api")[0] + "/sim" + path
+
+
+async def test_a_fault_asked_for_strikes_the_open_websockets(credentials: Credentials) -> None:
+    async with (
+        running(credentials) as exchange,
+        httpx.AsyncClient() as anyone,
+        connected(exchange.url, credentials.signer) as websocket,
+    ):
+        await websocket.say(subscribe(1, DEFAULT_TICKERS[0], channels=["orderbook_delta"]))
+        await websocket.hear(2)
+        answer = (await anyone.post(sim(exchange, "/faults"), json={"kind": "drop", "number": 2})).raise_for_status()
+        assert answer.json()["faults"][0]["connections"] == 1
+        frames = await websocket.hear(5)
+        while gapless(frames):
+            frames += await websocket.hear()
+        counted = (await anyone.get(sim(exchange, "/statistics"))).json()
+        assert (counted["connections"], counted["rest"]["requests"]) == (1, 2)
+
+
+async def test_websockets_can_be_ended_and_kept_out(credentials: Credentials) -> None:
+    async with running(credentials) as exchange, httpx.AsyncClient() as anyone:
+        async with connected(exchange.url, credentials.signer) as websocket:
+            await anyone.post(sim(exchange, "/disconnect"), json={"code": 1012, "reason": "restart"})
+            await websocket.hear_until_closed()
+            assert websocket.close_code == 1012
+        async with connected(exchange.url, credentials.signer) as websocket:
+            await anyone.post(sim(exchange, "/maintenance"), json={"is_on": True})
+            await websocket.hear_until_closed()
+            assert websocket.close_code == 1001
+        assert (await anyone.get(f"{exchange.address.api_url}/exchange/status")).status_code == 503
+        with pytest.raises(trio_websocket.ConnectionRejected) as refused:
+            async with connected(exchange.url, credentials.signer):
+                pass
+        assert refused.value.status_code == 503
+        await anyone.post(sim(exchange, "/maintenance"), json={"is_on": False})
+        async with connected(exchange.url, credentials.signer) as websocket:
+            await websocket.say(subscribe(1, DEFAULT_TICKERS[0]))
+            assert (await websocket.hear())[0]["type"] == "subscribed"
+
+
+async def test_a_replay_lists_its_markets_and_takes_no_orders(credentials: Credentials) -> None:
+    book = snapshot(1, "KXA-1-B", ("0.4000", "5.00"))
+    async with (
+        running(credentials, replay=replay(Recorded([book, delta(2, "KXA-1-B")]), closes_at_end=False)) as exchange,
+        calling(exchange, credentials) as client,
+    ):
+        assert (await client.get("/exchange/status")).json()["exchange_active"]
+        [market] = (await client.get("/markets?series_ticker=KXA&status=open")).json()["markets"]
+        assert (market["ticker"], market["event_ticker"], market["yes_bid_size_fp"]) == ("KXA-1-B", "KXA-1", "0.00")
+        async with connected(exchange.url, credentials.signer) as websocket:
+            await websocket.say(subscribe(1, "KXA-1-B"))
+            await websocket.hear(4)
+            shown = (await client.get("/markets/KXA-1-B")).json()["market"]
+            assert shown["yes_bid_dollars"] == "0.4000"
+        order = {
+            "ticker": "KXA-1-B",
+            "side": "bid",
+            "count": "1",
+            "price": "0.01",
+            "time_in_force": "good_till_canceled",
+            "self_trade_prevention_type": "maker",
+        }
+        assert (await client.post("/portfolio/events/orders", json=order)).status_code == 404
+        assert (await client.get("/portfolio/orders")).json() == {"orders": [], "cursor": ""}
+        assert (await client.post(sim(exchange, "/markets/KXA-1-B/pause"))).json()["code"] == "replay"
