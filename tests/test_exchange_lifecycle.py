@@ -99,13 +99,14 @@ def test_books_begin_empty_are_filled_by_deltas_and_emptied_by_deltas_of_one_act
 
 
 def test_change_overs_leave_no_hole_and_the_lists_do_not_grow_for_ever() -> None:
-    driven = Driven(VenueSpec(series=(SeriesSpec("KXS", 1, settlement_timer_s=0.2),), rate=20))
-    for _ in range(400):
-        driven.run(1)
+    driven = Driven(VenueSpec(series=(SeriesSpec("KXS", 10),), rate=2))
+    for _ in range(390):
+        driven.run(10)
         driven.take()
         assert sum(each.is_tradable for each in driven.venue.listings.values()) == 1
-    assert 300 <= len(driven.venue.listings) <= 310
-    assert all(each.status == "finalized" for each in list(driven.venue.listings.values())[:300])
+    assert 359 <= len(driven.venue.listings) <= 366
+    assert len(driven.venue.events()) == len(driven.venue.listings)
+    assert all(each.status == "finalized" for each in list(driven.venue.listings.values())[:355])
 
 
 def test_the_result_follows_the_price_at_the_close() -> None:

@@ -1,5 +1,6 @@
 """Series and events of a venue, and what their markets charge."""
 
+from collections import Counter
 from fractions import Fraction
 
 import attrs
@@ -18,6 +19,21 @@ class Catalogue:
         """By ticker, the oldest first."""
         self.fee_changes: list[FeeChange] = []
         """Of series, in the order of their announcement."""
+        self._markets: Counter[str] = Counter()
+
+    def add_event(self, event: EventSheet) -> None:
+        """List an event; one that is listed already stays as it is."""
+        self.events.setdefault(event.ticker, event)
+
+    def add_market(self, event_ticker: str) -> None:
+        """Note that an event has one more market."""
+        self._markets[event_ticker] += 1
+
+    def remove_market(self, event_ticker: str) -> None:
+        """Note that one of an event's markets is forgotten; with the last one, the event is too."""
+        self._markets[event_ticker] -= 1
+        if not self._markets[event_ticker]:
+            del self._markets[event_ticker], self.events[event_ticker]
 
     def fees(self, event_ticker: str) -> FeeModel:
         """Return what the markets of an event charge: its own override beats the series' value (protocol 7)."""

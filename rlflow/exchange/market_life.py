@@ -4,7 +4,6 @@ Opening and closing happen in silence; everything else is told on the lifecycle 
 that it starts from, so that one whose market went another way in the meantime does nothing.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -13,18 +12,19 @@ import attrs
 
 from rlflow.errors import RlflowError
 from rlflow.exchange import publications
+from rlflow.exchange.catalogue import Catalogue
 from rlflow.exchange.floor import Floor, Market
 from rlflow.exchange.happenings import Change, Happening
 from rlflow.exchange.items import Item
-from rlflow.exchange.listing import EventSheet, Listing, MarketSheet, Result, Status, whole_seconds
+from rlflow.exchange.listing import Listing, MarketSheet, Result, Status, whole_seconds
 from rlflow.exchange.market_plan import EVEN, Plan
 from rlflow.exchange.publications import Times
+from rlflow.exchange.series import SECOND_NS
 from rlflow.exchange.traffic import Traffic
-from rlflow.fees import FeeModel
 from rlflow.units import ONE_DOLLAR, Nanos, Price
 
-# What is paid out stays listed, the newest; a market of the busiest size takes half a megabyte with its trades.
-_KEPT_SETTLED = 300
+# What has been paid out stays listed for whoever asks for it by REST; the venue keeps it for three months.
+_KEPT_NS: Nanos = 3_600 * SECOND_NS
 
 
 class IllegalStepError(RlflowError):
@@ -34,25 +34,26 @@ class IllegalStepError(RlflowError):
 class MarketLife:
     """Leads the markets of one floor through their lives."""
 
-    def __init__(self, floor: Floor, traffic: Traffic) -> None:
+    def __init__(self, floor: Floor, traffic: Traffic, catalogue: Catalogue) -> None:
         self._floor = floor
+        self._catalogue = catalogue
         self._traffic = traffic
         self._plans: dict[str, Plan] = {}
         self._fair: dict[str, Price] = {}
         """Where the price stood when trading stopped, of markets without traffic."""
-        self._settled: deque[str] = deque()
 
     # By the clock
 
-    def create(self, sheet: MarketSheet, event: EventSheet, plan: Plan, fees: FeeModel, at_ns: Nanos) -> Market:
-        """List a market and note the steps to come."""
-        market = self._floor.add(Listing(sheet, at_ns, at_ns), fees)
+    def create(self, sheet: MarketSheet, plan: Plan, at_ns: Nanos) -> None:
+        """List a market of a listed event, and note the steps to come."""
+        event = self._catalogue.events[sheet.event_ticker]
+        self._catalogue.add_market(event.ticker)
+        market = self._floor.add(Listing(sheet, at_ns, at_ns), self._catalogue.fees(event.ticker))
         self._plans[sheet.ticker] = plan
         self._fair[sheet.ticker] = plan.fair
         self._publish([publications.created(sheet, event, Times(at_ns))])
         self._note(sheet.open_ns, self.open, market)
         self._note(sheet.close_ns, self._close_in_time, market)
-        return market
 
     def _note(self, at_ns: Nanos, step: Callable[[Market, Nanos], None], market: Market) -> None:
         self._floor.note(at_ns, partial(step, market))
@@ -116,13 +117,13 @@ class MarketLife:
             [self._floor.engine.settle(listing.ticker, listing.settlement_value, listing.result, at_ns)], at_ns
         )
         self._tell(market, "settled", at_ns, settled_ts=whole_seconds(at_ns))
-        self._settled.append(listing.ticker)
-        if len(self._settled) > _KEPT_SETTLED:
-            self._forget(self._settled.popleft())
+        self._note(at_ns + _KEPT_NS, self._forget, market)
 
-    def _forget(self, ticker: str) -> None:
-        self._floor.remove(ticker)
-        del self._plans[ticker], self._fair[ticker]
+    def _forget(self, market: Market, _at_ns: Nanos) -> None:
+        sheet = market.listing.sheet
+        self._floor.remove(sheet.ticker)
+        self._catalogue.remove_market(sheet.event_ticker)
+        del self._plans[sheet.ticker], self._fair[sheet.ticker]
 
     # On request
 

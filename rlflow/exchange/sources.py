@@ -18,6 +18,8 @@ _MOST_ITEMS = 200
 # Further behind than this (a laptop that slept), the market goes on from now and makes nothing up.
 _LONGEST_BACKLOG_S = 1.0
 _LONGEST_SLEEP_S = 1.0
+# Each of them may be the opening of a market.
+_MOST_STEPS = 2
 # A client's subscribe commands arrive together; those for further markets are waited for so long.
 _SUBSCRIBING_S = 0.25
 
@@ -41,7 +43,7 @@ class Alarm:
 async def keep_time(venue: Venue, alarm: Alarm, *, now_ns: Callable[[], Nanos]) -> None:
     """Let the venue do what is due by the wall clock, for ever; the alarm tells of earlier steps than were known."""
     while True:
-        venue.keep_time(now_ns())
+        venue.keep_time(now_ns(), _MOST_STEPS)
         next_ns = venue.next_ns
         # The wall clock may be set, and Trio's may have stood still while the machine slept.
         wait_s = _LONGEST_SLEEP_S if next_ns is None else min((next_ns - now_ns()) * 1e-9, _LONGEST_SLEEP_S)

@@ -112,7 +112,7 @@ class Traffic:
         if lane is None:
             return None
         lane.is_open = False
-        self._load = math.fsum(each.weight for each in self._lanes.values())
+        self._load = self._load - lane.weight if self._lanes else 0.0
         return lane.flow.fair
 
     def _push(self, lane: _Lane) -> None:

@@ -8,6 +8,7 @@ and `act` as often as the crowd is to act, publishing what that returns.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 
 import attrs
 
@@ -61,8 +62,8 @@ class Venue:
         self._floor = Floor(self.engine, self._timetable, self._outlets)
         self._target_ns = now_ns
         self._traffic = Traffic(spec.seed, spec.rate)
-        self._life = MarketLife(self._floor, self._traffic)
         self._catalogue = Catalogue()
+        self._life = MarketLife(self._floor, self._traffic, self._catalogue)
         self.control = VenueControl(self._floor, self._life, self._catalogue, self._clock, self._switches)
         """What can be done to it."""
         for number, ticker in enumerate(dict.fromkeys(spec.tickers)):
@@ -74,10 +75,9 @@ class Venue:
     def _found_market(self, ticker: str, number: int) -> None:
         series, event = founding.series_of(ticker), founding.event_of(ticker, self._clock.now_ns)
         self._catalogue.series.setdefault(series.ticker, series)
-        self._catalogue.events.setdefault(event.ticker, event)
+        self._catalogue.add_event(event)
         sheet = founding.sheet_of(ticker, number, self._clock.now_ns)
-        plan = founding.plan_of(sheet, number, self._spec.seed)
-        self._life.create(sheet, event, plan, self._catalogue.fees(event.ticker), self._clock.now_ns)
+        self._life.create(sheet, founding.plan_of(sheet, number, self._spec.seed), self._clock.now_ns)
 
     def _found_series(self, spec: SeriesSpec) -> None:
         self._catalogue.series[spec.ticker] = spec.sheet()
@@ -85,17 +85,20 @@ class Venue:
         self._note_period(schedule, schedule.period_at(self._clock.now_ns))
 
     def _note_period(self, schedule: SeriesSchedule, period: int) -> None:
-        self._floor.note(schedule.creation_ns(period), partial(self._create_period, schedule, period))
+        # Never before what is under way: the markets of the period before this one.
+        due_ns = max(schedule.creation_ns(period), self._clock.now_ns)
+        self._floor.note(due_ns, partial(self._create_period, schedule, period))
 
     def _create_period(self, schedule: SeriesSchedule, period: int, at_ns: Nanos) -> None:
         current = schedule.period_at(self._target_ns)
         if period < current - _LATEST_PERIODS:
             period = current
         event = schedule.event(period)
-        self._catalogue.events[event.ticker] = event
+        self._catalogue.add_event(event)
         self._outlets.publish([publications.event_created(event, Times(at_ns))])
         for sheet in schedule.markets(period):
-            self._life.create(sheet, event, schedule.plan(sheet), self._catalogue.fees(event.ticker), at_ns)
+            # A step each: there may be thousands.
+            self._floor.note(at_ns, partial(self._life.create, sheet, schedule.plan(sheet)))
         self._note_period(schedule, period + 1)
 
     # What there is
@@ -175,12 +178,14 @@ class Venue:
         """When `keep_time` has something to do."""
         return self._timetable.next_ns
 
-    def keep_time(self, now_ns: Nanos) -> None:
-        """Carry out what is due by now, each step as of the time at which it was due."""
+    def keep_time(self, now_ns: Nanos, most_steps: int | None = None) -> None:
+        """Carry out what is due by now, or so much of it, each step as of the time at which it was due.
+
+        The opening of a market takes a millisecond, everything else less.
+        """
         self._target_ns = max(now_ns, self._clock.now_ns)
-        for due_ns, step in self._timetable.due(self._target_ns):
+        for due_ns, step in islice(self._timetable.due(self._target_ns), most_steps):
             step(self._clock.advance(due_ns))
-        self._clock.advance(self._target_ns)
 
     @property
     def is_moving(self) -> bool:
