@@ -19,7 +19,12 @@ LINES = [
     for line in path.read_text().splitlines()
     if line.strip()
 ]
-KINDS: dict[str, type] = {"market_lifecycle_v2": MarketLifecycle, "event_lifecycle": EventLifecycle, "trade": Trade, "ticker": Other}
+KINDS: dict[str, type] = {
+    "market_lifecycle_v2": MarketLifecycle,
+    "event_lifecycle": EventLifecycle,
+    "trade": Trade,
+    "ticker": Other,
+}
 
 
 def name_of(line: str) -> str:
