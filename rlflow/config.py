@@ -153,7 +153,7 @@ class Settings:
             except ValueError as error:
                 problems.append(Problem(field.metadata["name"], str(error)))
         settings = cls(**values)
-        problems += settings._contradictions(environ)
+        problems += settings._contradictions()
         if problems:
             raise SettingsError(problems)
         return settings
@@ -209,13 +209,9 @@ class Settings:
             shown[name] = str(value) if isinstance(value, Path) else value
         return shown
 
-    def _contradictions(self, environ: Mapping[str, str]) -> list[Problem]:
+    def _contradictions(self) -> list[Problem]:
         """Return what is wrong with the settings taken together."""
         problems: list[Problem] = []
-        if environ.get("RL_SERIES_TICKER", "").strip():
-            problems.append(
-                Problem("RL_SERIES_TICKER", "a series cannot be followed yet; name its markets in RL_MARKET_TICKER")
-            )
         if not self.is_simulated:
             problems += self._missing_for_venue()
         if self.host not in ("127.0.0.1", "::1", "localhost") and not self.admin_token:

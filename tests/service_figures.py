@@ -1,9 +1,14 @@
 """The figures of a service that is well, to be spoilt one by one."""
 
+from typing import Any
 from uuid import UUID
+
+import attrs
 
 from rlflow.api.service import Figures
 from rlflow.data.capture_log import CaptureLogStatistics
+from rlflow.data.feeds import FeedsStatus, LaneStatus
+from rlflow.data.following import FollowingStatistics
 from rlflow.data.gap_log import GapEvent, GapStatistics
 from rlflow.data.journal import JournalStatistics
 from rlflow.data.orderbook_client import FeedStatus
@@ -25,6 +30,31 @@ def _latency() -> Histogram:
     return histogram
 
 
+LANE = LaneStatus(
+    name="feed 1",
+    copy=0,
+    markets=2,
+    hears_lifecycle=True,
+    feed=FeedStatus(
+        url="ws://127.0.0.1:1/",
+        state="connected",
+        capture=CAPTURE,
+        connected_s=99.0,
+        silent_s=0.5,
+        connections=1,
+        failures=0,
+        last_cause=None,
+        last_code=None,
+        is_plain_pipe=False,
+    ),
+)
+
+
+def lane(*, name: str = "feed 1", copy: int = 0, **changes: Any) -> LaneStatus:
+    """Return the feed's figures with some changed."""
+    return attrs.evolve(LANE, name=name, copy=copy, feed=attrs.evolve(LANE.feed, **changes))
+
+
 FIGURES = Figures(
     now_ns=NOW_NS,
     started_ns=NOW_NS - 1000 * SECOND,
@@ -44,18 +74,8 @@ FIGURES = Figures(
             recent=(GapEvent(NOW_NS - 50 * SECOND, CAPTURE, 17, "orderbook_delta", "2 frames are missing", 3),),
         ),
     ),
-    feed=FeedStatus(
-        url="ws://127.0.0.1:1/",
-        state="connected",
-        capture=CAPTURE,
-        connected_s=99.0,
-        silent_s=0.5,
-        connections=1,
-        failures=0,
-        last_cause=None,
-        last_code=None,
-        is_plain_pipe=False,
-    ),
+    feeds=FeedsStatus(feeds=(LANE,), capacity=500, copies=1),
+    following=FollowingStatistics(series=(), events=2, lists=1, last_list_ns=NOW_NS - SECOND, last_error=None),
     writer=WriterStatistics(
         is_connected=True,
         since_ns=NOW_NS - 999 * SECOND,

@@ -14,12 +14,14 @@ from rlflow.api.app import create_app
 from rlflow.api.service import Service
 from rlflow.config import Settings
 from rlflow.data.capture_log import CaptureLogStatistics
-from rlflow.data.orderbook_client import FeedStatus
+from rlflow.data.feeds import FeedsStatus
+from rlflow.data.following import Following, MarketLists
 from rlflow.data.orderbook_state import BooksStatistics
 from rlflow.data.writer_protocols import WriterStatistics
 from rlflow.errors import FeedLostError
+from rlflow.kalshi.roster import Roster
 from rlflow.orderbook import BookView
-from tests.service_figures import CAPTURE, FIGURES, NOW_NS, SECOND
+from tests.service_figures import CAPTURE, FIGURES, NOW_NS, SECOND, lane
 
 VIEW = BookView(
     market_ticker="A",
@@ -49,17 +51,23 @@ class StillBooks:
         view = self.views.get(ticker)
         return view if view is not None and view.is_settled else None
 
+    def is_valid(self, ticker: str) -> bool:
+        return ticker in self.views and self.views[ticker].is_valid
+
     def statistics(self) -> BooksStatistics:
         return FIGURES.books
 
 
 @attrs.define
-class StillFeed:
+class StillFeeds:
     asked: list[Sequence[str] | None] = attrs.Factory(list)
     is_connected: bool = True
 
-    def statistics(self) -> FeedStatus:
-        return FIGURES.feed if self.is_connected else attrs.evolve(FIGURES.feed, state="waiting")
+    def statistics(self) -> FeedsStatus:
+        return attrs.evolve(FIGURES.feeds, feeds=(lane(state="connected" if self.is_connected else "waiting"),))
+
+    def lanes_of(self) -> dict[str, tuple[str, ...]]:
+        return {"A": ("feed 1",)}
 
     def resnapshot(self, tickers: Sequence[str] | None = None) -> None:
         if not self.is_connected:
@@ -84,10 +92,17 @@ class StillWriter:
 @attrs.define
 class World:
     books: StillBooks = attrs.Factory(lambda: StillBooks({"A": VIEW}))
-    feed: StillFeed = attrs.Factory(StillFeed)
+    feeds: StillFeeds = attrs.Factory(StillFeeds)
+    rest: MarketLists | None = None
     writer: StillWriter = attrs.Factory(StillWriter)
     captures: CaptureLogStatistics = FIGURES.captures
     environ: dict[str, str] = attrs.Factory(lambda: {"RL_MARKET_TICKER": "A,B"})
+    following: Following = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        settings = Settings.from_environ(self.environ)
+        roster = Roster(settings.tickers, settings.series_tickers)
+        self.following = Following(roster, self.rest, wall_ns=lambda: NOW_NS)
 
     def client(self) -> quart_typing.TestClientProtocol:
         return self.app().test_client()
@@ -96,10 +111,12 @@ class World:
         class Still:
             worst_lag_s = 0.0
 
+        settings = Settings.from_environ(self.environ)
         service = Service(
-            settings=Settings.from_environ(self.environ),
+            settings=settings,
             books=self.books,
-            feed=self.feed,
+            feeds=self.feeds,
+            following=self.following,
             writer=self.writer,
             captures=lambda: self.captures,
             journal=lambda: FIGURES.journal,
@@ -226,7 +243,10 @@ async def test_metrics_are_prometheus_text_without_market_labels() -> None:
     assert response.content_type.startswith("text/plain; version=0.0.4")
     assert "rlflow_frames_received_total 100.0" in text
     assert 'rlflow_frames_committed_total{outcome="stored"} 95.0' in text
-    assert "market" not in text.replace("Markets that a book was ever kept of.", "")
+    assert "market=" not in text
+    assert '"A"' not in text
+    assert 'rlflow_feed_connected{feed="feed 1"} 1.0' in text
+    assert "rlflow_ready 0.0" in text
 
 
 async def test_flush_waits_for_the_database() -> None:
@@ -242,9 +262,9 @@ async def test_resnapshot_asks_the_feed() -> None:
     world = World()
     assert await post(world, "/rl/admin/resnapshot", 202, json={"markets": ["B"]}) == {"requested": ["B"]}
     await post(world, "/rl/admin/resnapshot", 202, json={})
-    assert world.feed.asked == [["B"], None]
+    assert world.feeds.asked == [["B"], None]
     assert "not followed" in (await post(world, "/rl/admin/resnapshot", 404, json={"markets": ["X"]}))["error"]
-    world.feed.is_connected = False
+    world.feeds.is_connected = False
     assert "not connected" in (await post(world, "/rl/admin/resnapshot", 503, json={}))["error"]
 
 
@@ -301,6 +321,8 @@ async def test_openapi_describes_every_endpoint() -> None:
         "/rl/health",
         "/rl/ready",
         "/rl/status",
+        "/rl/admin/markets",
+        "/rl/markets",
         "/rl/metrics",
         "/rl/orderbook/snapshot",
         "/rl/admin/flush",

@@ -46,9 +46,12 @@ def test_every_problem_is_reported_at_once() -> None:
         RL_DB_SCHEMA="Bad-Name",
         KALSHI_ENV="moon",
         RL_HOST="0.0.0.0",
-        RL_SERIES_TICKER="KXBTC15M",
+        RL_SERIES_TICKER="KX BTC15M",
+        RL_REDUNDANT_FEEDS="3",
+        RL_MARKETS_PER_CONNECTION="0",
+        RL_RETENTION_DAYS="-1",
     )
-    assert len(found) == 9
+    assert len(found) == 12
     assert found["RL_PORT"] == "must be a whole number from 0 to 65535, not '70000'"
     assert found["RL_ADMIN_TOKEN"] == "must be set when RL_HOST (0.0.0.0) is not loopback"
 
@@ -66,6 +69,14 @@ def test_every_problem_is_reported_at_once() -> None:
 )
 def test_the_environment_follows_the_address(extra: dict[str, str], environment: str) -> None:
     assert Settings.from_environ(KEY | extra).environment == environment
+
+
+def test_a_series_may_stand_in_for_markets_or_beside_them() -> None:
+    alone = KEY | {"RL_MARKET_TICKER": "", "RL_SERIES_TICKER": "KXS"}
+    assert (Settings.from_environ(alone).tickers, Settings.from_environ(alone).series_tickers) == ((), ("KXS",))
+    both = Settings.from_environ(KEY | {"RL_SERIES_TICKER": "KXS,KXT"})
+    assert (both.tickers, both.series_tickers) == (("KXA",), ("KXS", "KXT"))
+    assert Settings.from_environ({"RL_SERIES_TICKER": "KXSIM"}).tickers == ()
 
 
 def test_tickers_are_a_list_without_repeats() -> None:

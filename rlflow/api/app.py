@@ -19,11 +19,13 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from rlflow import __version__
 from rlflow.api.admin import refuse_foreign
-from rlflow.api.health import assess, unready
+from rlflow.api.health import assess, reasons_against
+from rlflow.api.markets import MarketsBody, change_markets, markets_json
 from rlflow.api.metrics_page import metrics_text
-from rlflow.api.service import Service
+from rlflow.api.service import Figures, Service
 from rlflow.api.snapshot import snapshot_json
 from rlflow.api.status import status_json
+from rlflow.data.following import UnknownMarketError
 from rlflow.errors import FeedLostError
 from rlflow.orderbook import BookView
 
@@ -38,7 +40,7 @@ class SnapshotQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Which book, and how much of it."""
 
     market: str | None = None
-    """The market's ticker; the first configured one if absent."""
+    """The market's ticker; if absent the first configured one, for a series the open one that closes next."""
     depth: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
     """How many levels of each side; all if absent."""
 
@@ -140,10 +142,7 @@ def _add_health(app: QuartTrio, service: Service) -> None:
     @app.get("/rl/ready")
     async def ready() -> tuple[Response, int]:
         """Whether the data can be trusted: 200, or 503 with every reason why not."""
-        figures = service.figures()
-        found = assess(figures, environment=settings.environment, is_simulated=settings.is_simulated)
-        valid = {ticker for ticker in settings.tickers if (view := service.books.view(ticker)) and view.is_valid}
-        reasons = unready(figures, found, settings.tickers, valid)
+        reasons = reasons_against(service, service.figures())
         return jsonify({"ready": not reasons, "reasons": reasons}), 503 if reasons else 200
 
     @app.get("/rl/status")
@@ -154,7 +153,13 @@ def _add_health(app: QuartTrio, service: Service) -> None:
     @app.get("/rl/metrics")
     async def metrics() -> Response:
         """The figures for Prometheus."""
-        return Response(metrics_text(service.figures), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+        def is_ready(figures: Figures) -> bool:
+            return not reasons_against(service, figures)
+
+        return Response(
+            metrics_text(service.figures, is_ready), content_type="text/plain; version=0.0.4; charset=utf-8"
+        )
 
 
 def _add_books(app: QuartTrio, service: Service) -> None:
@@ -164,7 +169,9 @@ def _add_books(app: QuartTrio, service: Service) -> None:
     @document_response(Problem, 503)
     async def snapshot(query_args: SnapshotQuery) -> Response:
         """A market's live book: prices in cents, sizes in contracts, best price first."""
-        ticker = query_args.market or service.settings.tickers[0]
+        ticker = query_args.market or service.following.foremost()
+        if ticker is None:
+            raise _Answer(503, {"error": "no market is followed at the moment", "valid": False})
         view = await _settled(service, ticker)
         if view is None:
             _refuse_absent(service, ticker)
@@ -172,12 +179,18 @@ def _add_books(app: QuartTrio, service: Service) -> None:
             raise _Answer(503, {"error": f"{ticker}: {view.cause}", "market_ticker": ticker, "valid": False})
         return jsonify(snapshot_json(view, service.wall_ns(), query_args.depth))  # type: ignore[arg-type]
 
+    @app.get("/rl/markets")
+    async def followed() -> Response:
+        """The markets that are followed now, what is known of their lives, and whether their books are valid."""
+        return jsonify({"markets": markets_json(service)})
+
 
 def _refuse_absent(service: Service, ticker: str) -> None:
-    if ticker in service.settings.tickers:
+    followed = service.following.followed()
+    if ticker in followed:
         body = {"error": f"{ticker}: no snapshot has been received yet", "market_ticker": ticker, "valid": False}
         raise _Answer(503, body)
-    known = ", ".join(service.settings.tickers[:10])
+    known = ", ".join(followed[:10])
     raise _Answer(404, {"error": f"the market {ticker[:100]!r} is not followed; followed: {known}"})
 
 
@@ -214,11 +227,25 @@ def _add_admin(app: QuartTrio, service: Service) -> None:
     @validate_request(ResnapshotBody)
     async def resnapshot(data: ResnapshotBody) -> tuple[Response, int]:
         """Ask the venue for fresh snapshots; they arrive as ordinary data."""
-        unknown = [ticker for ticker in data.markets or () if ticker not in service.settings.tickers]
+        followed = service.following.followed()
+        unknown = [ticker for ticker in data.markets or () if ticker not in followed]
         if unknown:
             raise _Answer(404, {"error": f"not followed: {', '.join(unknown[:10])}"})
         try:
-            service.feed.resnapshot(data.markets)
+            service.feeds.resnapshot(data.markets)
         except FeedLostError as lost:
             raise _Answer(503, {"error": f"{lost}: the next connection brings snapshots by itself"}) from lost
-        return jsonify({"requested": data.markets or list(service.settings.tickers)}), 202
+        return jsonify({"requested": data.markets or list(followed)}), 202
+
+    @app.post("/rl/admin/markets")
+    @validate_request(MarketsBody)
+    @document_response(Problem, 400)
+    @document_response(Problem, 404)
+    async def markets(data: MarketsBody) -> Response:
+        """Follow some markets from now on and others no more, until the process ends."""
+        try:
+            return jsonify(await change_markets(service, data))
+        except ValueError as error:
+            raise _Answer(400, {"error": str(error)}) from error
+        except UnknownMarketError as error:
+            raise _Answer(404, {"error": str(error)}) from error

@@ -5,11 +5,13 @@ only while every market asked for has a valid book, the feed has been heard of l
 Both are pure functions of the figures; they watch progress, not the absence of errors.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import attrs
 
-from rlflow.api.service import Figures
+from rlflow.api.service import Figures, Service
+from rlflow.data.orderbook_client import FeedStatus
 
 Status: TypeAlias = Literal["healthy", "degraded", "unhealthy"]
 _WORSE: tuple[Status, ...] = ("healthy", "degraded", "unhealthy")
@@ -33,6 +35,8 @@ class Component:
     reason: str | None = None
     details: dict[str, object] = attrs.Factory(dict)
     needs_restart: bool = False
+    spoils_data: bool = True
+    """Whether what is wrong here makes the data untrustworthy."""
 
 
 @attrs.frozen
@@ -74,18 +78,36 @@ def assess(figures: Figures, *, environment: str, is_simulated: bool) -> Health:
             "orderbook_state": _books(figures),
             "journal": _journal(figures),
             "event_loop": _loop(figures),
+            "market_lists": _lists(figures),
         }
     )
 
 
-def unready(figures: Figures, health: Health, tickers: tuple[str, ...], valid: set[str]) -> list[str]:
-    """Return every reason why the data cannot be trusted now; empty when it can."""
+def reasons_against(service: Service, figures: Figures) -> list[str]:
+    """Return every reason why the service's data cannot be trusted now; empty when it is ready."""
+    settings = service.settings
+    health = assess(figures, environment=settings.environment, is_simulated=settings.is_simulated)
+    tickers = [market.ticker for market in service.following.markets() if market.should_have_book]
+    return unready(figures, health, tickers, service.books.is_valid)
+
+
+def unready(figures: Figures, health: Health, tickers: Sequence[str], is_valid: Callable[[str], bool]) -> list[str]:
+    """Return every reason why the data cannot be trusted now; empty when it can.
+
+    Args:
+        figures: of this moment.
+        health: as judged by them.
+        tickers: the markets that should have a book.
+        is_valid: whether a market's book can be trusted.
+    """
     reasons = [
         f"{name}: {component.reason}"
         for name, component in health.components.items()
-        if component.reason is not None and name != "event_loop"
+        if component.reason is not None and component.spoils_data
     ]
-    missing = [ticker for ticker in tickers if ticker not in valid]
+    if not tickers and figures.following.series and not figures.following.lists:
+        reasons.append(f"no market of {', '.join(figures.following.series)} is known yet")
+    missing = [ticker for ticker in tickers if not is_valid(ticker)]
     if missing:
         reasons.append(f"no valid book of {', '.join(missing[:5])}{' and more' if len(missing) > 5 else ''}")
     if figures.writer.is_catching_up:
@@ -128,20 +150,53 @@ def _write_queue(figures: Figures) -> Component:
 
 
 def _client(figures: Figures, *, environment: str, is_simulated: bool) -> Component:
-    feed = figures.feed
+    feeds = figures.feeds
     details: dict[str, object] = {
-        "connected": feed.is_connected,
+        "connected": feeds.is_connected,
         "environment": environment,
         "simulated": is_simulated,
-        "state": feed.state,
-        "reconnects": max(feed.connections - 1, 0),
+        "reconnects": feeds.reconnects,
+        "feeds": [
+            {
+                "name": lane.name,
+                "connected": lane.feed.is_connected,
+                "state": lane.feed.state,
+                "markets": lane.markets,
+                "reconnects": max(lane.feed.connections - 1, 0),
+            }
+            for lane in feeds.feeds
+        ],
     }
+    if not feeds.feeds:
+        return Component("degraded", "not connected yet", details)
+    status, reason = max((_feed(lane.feed) for lane in feeds.feeds), key=lambda found: _WORSE.index(found[0]))
+    ill = sum(_feed(lane.feed)[1] is not None for lane in feeds.feeds)
+    if reason is not None and len(feeds.feeds) > 1:
+        reason = f"{ill} of {len(feeds.feeds)} feeds: {reason}"
+    # Where every market comes twice, one connection may be missed for a while.
+    is_covered = feeds.copies > 1 and any(
+        all(_feed(lane.feed)[1] is None for lane in feeds.feeds if lane.copy == copy) for copy in range(feeds.copies)
+    )
+    return Component(status, reason, details, spoils_data=not is_covered)
+
+
+def _feed(feed: FeedStatus) -> tuple[Status, str | None]:
+    """Return how one connection is, and why."""
     if feed.state == "refused":
-        return Component("unhealthy", feed.last_cause, details)
+        return "unhealthy", feed.last_cause
     if not feed.is_connected:
-        return Component("degraded", f"not connected: {feed.last_cause or feed.state}", details)
+        return "degraded", f"not connected: {feed.last_cause or feed.state}"
     if feed.silent_s is not None and feed.silent_s > SILENCE_S:
-        return Component("degraded", f"nothing heard for {feed.silent_s:.0f} s", details)
+        return "degraded", f"nothing heard for {feed.silent_s:.0f} s"
+    return "healthy", None
+
+
+def _lists(figures: Figures) -> Component:
+    following = figures.following
+    details: dict[str, object] = {"lists": following.lists, "events": following.events}
+    if following.last_error is not None:
+        # What is known goes on being followed.
+        return Component("degraded", f"REST: {following.last_error}", details, spoils_data=False)
     return Component("healthy", details=details)
 
 
@@ -171,5 +226,5 @@ def _loop(figures: Figures) -> Component:
     lag_s = figures.worst_lag_s
     details: dict[str, object] = {"worst_lag_ms": round(lag_s * 1000, 1)}
     if lag_s > LOOP_LAG_S:
-        return Component("degraded", f"was held up for {lag_s:.1f} s", details)
+        return Component("degraded", f"was held up for {lag_s:.1f} s", details, spoils_data=False)
     return Component("healthy", details=details)

@@ -12,17 +12,20 @@ from rlflow.api.status import accounting
 
 
 class _Figures(Collector):
-    def __init__(self, read: Callable[[], Figures]) -> None:
+    def __init__(self, read: Callable[[], Figures], is_ready: Callable[[Figures], bool]) -> None:
         self._read = read
+        self._is_ready = is_ready
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
     def collect(self) -> Iterable[Metric]:
         figures = self._read()
+        yield _gauge("ready", "1 while the data can be trusted.", float(self._is_ready(figures)))
         yield from _frames(figures)
         yield from _writer(figures)
         yield from _books(figures)
+        yield from _feeds(figures)
         yield from _rest(figures)
 
 
@@ -63,6 +66,7 @@ def _books(figures: Figures) -> Iterable[Metric]:
     books = figures.books
     yield _gauge("books", "Markets that a book was ever kept of.", books.markets)
     yield _gauge("books_valid", "Books that can be trusted.", books.valid)
+    yield _counter("book_lapses", "Books that were valid somewhere, and then nowhere.", books.lapses)
     yield _counter("gap_rows", "Gap rows made by the live books.", books.gaps.rows)
     yield _counter("messages", "Frames applied to the live books.", books.messages)
     latency = books.latency
@@ -74,19 +78,31 @@ def _books(figures: Figures) -> Iterable[Metric]:
     yield quantiles
 
 
+def _feeds(figures: Figures) -> Iterable[Metric]:
+    connected = GaugeMetricFamily("rlflow_feed_connected", "1 while connected to the venue.", labels=["feed"])
+    silent = GaugeMetricFamily("rlflow_feed_silent_seconds", "Since the last byte of the venue.", labels=["feed"])
+    markets = GaugeMetricFamily("rlflow_feed_markets", "Markets that the feed is to follow.", labels=["feed"])
+    reconnects = CounterMetricFamily("rlflow_feed_reconnects", "Connections after the first.", labels=["feed"])
+    for lane in figures.feeds.feeds:
+        connected.add_metric([lane.name], float(lane.feed.is_connected))
+        silent.add_metric([lane.name], lane.feed.silent_s or 0.0)
+        markets.add_metric([lane.name], lane.markets)
+        reconnects.add_metric([lane.name], max(lane.feed.connections - 1, 0))
+    yield from (connected, silent, markets, reconnects)
+    yield _gauge("markets_per_connection", "Markets that a feed has at most.", figures.feeds.capacity)
+    yield _counter("lifecycle_events", "Lifecycle events about markets of ours.", figures.following.events)
+
+
 def _rest(figures: Figures) -> Iterable[Metric]:
-    feed, journal, check = figures.feed, figures.journal, figures.self_check
-    yield _gauge("feed_connected", "1 while connected to the venue.", float(feed.is_connected))
-    yield _gauge("feed_silent_seconds", "Since the last byte from the venue.", feed.silent_s or 0.0)
-    yield _counter("feed_reconnects", "Connections after the first.", max(feed.connections - 1, 0))
+    journal, check = figures.journal, figures.self_check
     yield _gauge("journal_bytes", "Bytes in the journal.", journal.used_bytes)
     yield _counter("self_checks", "Live books compared with the tables.", check.checks)
     yield _counter("self_check_differences", "Comparisons that found a difference.", check.differences)
     yield _gauge("loop_lag_seconds", "The event loop's worst hold-up of the last minute.", figures.worst_lag_s)
 
 
-def metrics_text(read: Callable[[], Figures]) -> bytes:
+def metrics_text(read: Callable[[], Figures], is_ready: Callable[[Figures], bool]) -> bytes:
     """Return the answer of `/rl/metrics` in Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(_Figures(read))
+    registry.register(_Figures(read, is_ready))
     return generate_latest(registry)

@@ -1,7 +1,7 @@
 """What the endpoints need of the running service, and its figures gathered at one moment."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -9,11 +9,13 @@ import trio
 
 from rlflow.config import Settings
 from rlflow.data.capture_log import CaptureLogStatistics
+from rlflow.data.feeds import FeedsStatus
+from rlflow.data.following import FollowingStatistics
 from rlflow.data.journal import JournalStatistics
-from rlflow.data.orderbook_client import FeedStatus
 from rlflow.data.orderbook_state import BooksStatistics
 from rlflow.data.self_check import SelfCheckStatistics
 from rlflow.data.writer_protocols import WriterStatistics
+from rlflow.kalshi.roster import Followed
 from rlflow.orderbook import BookView
 from rlflow.session.rows import Counts
 from rlflow.units import Nanos
@@ -34,20 +36,52 @@ class Books(Protocol):
         """Return a market's book, None while it is crossed within one action of the venue."""
         ...
 
+    def is_valid(self, ticker: str) -> bool:
+        """Return whether a market's book can be trusted now."""
+        ...
+
     def statistics(self) -> BooksStatistics:
         """Return the figures so far."""
         ...
 
 
-class Feed(Protocol):
-    """The connection to the venue."""
+class Feeds(Protocol):
+    """The connections to the venue."""
 
-    def statistics(self) -> FeedStatus:
-        """Return how it is."""
+    def statistics(self) -> FeedsStatus:
+        """Return how they are."""
+        ...
+
+    def lanes_of(self) -> Mapping[str, Sequence[str]]:
+        """Return the names of the feeds that each market comes by."""
         ...
 
     def resnapshot(self, tickers: Sequence[str] | None = None) -> None:
         """Ask the venue for snapshots of these markets, None: of all; FeedLostError while not connected."""
+        ...
+
+
+class Following(Protocol):
+    """The roster of markets; see `data.following.Following`."""
+
+    def followed(self) -> tuple[str, ...]:
+        """Return the markets that are followed now."""
+        ...
+
+    def markets(self) -> tuple[Followed, ...]:
+        """Return them with what is known of each."""
+        ...
+
+    def foremost(self) -> str | None:
+        """Return the market that is meant when none is named."""
+        ...
+
+    async def change(self, add: Sequence[str], remove: Sequence[str]) -> None:
+        """Follow some from now on and others no more; raises UnknownMarketError."""
+        ...
+
+    def statistics(self) -> FollowingStatistics:
+        """Return how it is kept."""
         ...
 
 
@@ -78,7 +112,8 @@ class Service:
 
     settings: Settings
     books: Books
-    feed: Feed
+    feeds: Feeds
+    following: Following
     writer: Writer
     captures: Callable[[], CaptureLogStatistics]
     journal: Callable[[], JournalStatistics]
@@ -86,6 +121,8 @@ class Service:
     stored_counts: Callable[[], Counts]
     loop: LoopWatch
     started_ns: Nanos
+    others: Mapping[str, Callable[[], attrs.AttrsInstance]] = attrs.Factory(dict)
+    """The figures of tasks that nothing depends on, by the name under which status shows them."""
     wall_ns: Callable[[], Nanos] = time.time_ns
     clock: Callable[[], float] = trio.current_time
 
@@ -95,7 +132,8 @@ class Service:
             now_ns=self.wall_ns(),
             started_ns=self.started_ns,
             books=self.books.statistics(),
-            feed=self.feed.statistics(),
+            feeds=self.feeds.statistics(),
+            following=self.following.statistics(),
             writer=self.writer.statistics(),
             captures=self.captures(),
             journal=self.journal(),
@@ -112,7 +150,8 @@ class Figures:
     now_ns: Nanos
     started_ns: Nanos
     books: BooksStatistics
-    feed: FeedStatus
+    feeds: FeedsStatus
+    following: FollowingStatistics
     writer: WriterStatistics
     captures: CaptureLogStatistics
     journal: JournalStatistics

@@ -15,21 +15,19 @@ from rlflow.config import Settings
 from rlflow.data.capture_log import CaptureLog
 from rlflow.data.journal import Journal
 from rlflow.data.lock import DirectoryLock
-from rlflow.data.orderbook_client import OrderbookClient
 from rlflow.data.orderbook_state import OrderbookState
 from rlflow.data.raw import RawStore
 from rlflow.data.self_check import SelfCheck
 from rlflow.data.stores import Stores
-from rlflow.data.tls import verifying_context
 from rlflow.data.write_queue import WriteQueue
 from rlflow.errors import JournalFullError, Problem, SettingsError, meant_for_people
-from rlflow.kalshi.commander import Commander
-from rlflow.session.records import Batch, Closed, Opened, local_batch
+from rlflow.session.records import Batch, Closed, local_batch
 from rlflow.session.rows import Rows
+from rlflow.supervisor.following import FollowingParts, venue_client
 from rlflow.supervisor.http import address, bind, serve_http
 from rlflow.supervisor.loop_watch import LoopWatch
 from rlflow.supervisor.stopping import Deadline, watch_signals
-from rlflow.supervisor.venue import Venue, open_venue
+from rlflow.supervisor.venue import open_venue
 
 # One socket read each, at most 64 KiB: half a second of a burst of 5,000 reads; 16 MiB at 4 KiB a read. What does not
 # fit is read from the journal.
@@ -149,24 +147,40 @@ async def _run_tasks(parts: _Parts, listener: socket.socket, stop: trio.Event) -
     async with trio.open_nursery() as root:
         root.start_soon(parts.loop.run, name="loop watch")
         venue = await open_venue(settings, root)
-        feed = _make_feed(parts, venue)
-        _log.info("serving", url=address(listener), environment=settings.environment, markets=len(settings.tickers))
-        app = create_app(_describe(parts, feed))
+        async with venue_client(venue) as client:
+            connect = partial(parts.stores.connect, settings.environment)
+            follow = FollowingParts.build(
+                settings,
+                venue,
+                client=client,
+                captures=parts.captures,
+                books=parts.books,
+                connect=connect,
+                flush=parts.writer.flush,
+            )
+            _log.info(
+                "serving",
+                url=address(listener),
+                environment=settings.environment,
+                markets=len(settings.tickers),
+                series=len(settings.series_tickers),
+            )
+            app = create_app(_describe(parts, follow))
 
-        async def run_http() -> None:
-            await serve_http(app, listener, pipeline_done)
-            http_done.set()
+            async def run_http() -> None:
+                await serve_http(app, listener, pipeline_done)
+                http_done.set()
 
-        root.start_soon(run_http, name="http")
-        await _run_pipeline(parts, feed, stop)
+            root.start_soon(run_http, name="http")
+            await _run_pipeline(parts, follow, stop)
         pipeline_done.set()
         await http_done.wait()
         # What is left never ends by itself: the watch, and the simulated exchange.
         root.cancel_scope.cancel()
 
 
-async def _run_pipeline(parts: _Parts, feed: OrderbookClient, stop: trio.Event) -> None:
-    """Run feed, books and writer; each ends when the one before it has ended and its channel is empty."""
+async def _run_pipeline(parts: _Parts, follow: FollowingParts, stop: trio.Event) -> None:
+    """Run feeds, books and writer; each ends when the one before it has ended and its channel is empty."""
     send_rows, receive_rows = trio.open_memory_channel[Rows](ROWS)
     books_done, drain = trio.Event(), trio.CancelScope()
 
@@ -181,18 +195,20 @@ async def _run_pipeline(parts: _Parts, feed: OrderbookClient, stop: trio.Event) 
         if drain.cancelled_caught:
             _log.warning("left to the journal", bytes=parts.writer.statistics().backlog_bytes)
 
-    async def run_feed() -> None:
+    async def run_feeds() -> None:
         async with parts.send_batches:
-            await feed.run(stop)
+            await follow.feeds.run(stop)
 
     async with trio.open_nursery() as background:
         background.start_soon(_sync_journal, parts.journal, parts.settings.flush_interval_s, name="journal sync")
         if parts.settings.sample_rate == 1:
             background.start_soon(parts.self_check.run, name="self check")
+        for name, run in follow.background.items():
+            background.start_soon(run, name=name)
         async with trio.open_nursery() as pipeline:
             pipeline.start_soon(run_writer, name="writer")
             pipeline.start_soon(run_books, name="books")
-            pipeline.start_soon(run_feed, name="feed")
+            pipeline.start_soon(run_feeds, name="feeds")
         background.cancel_scope.cancel()
 
 
@@ -203,31 +219,13 @@ async def _sync_journal(journal: Journal, interval_s: float) -> None:
         await trio.to_thread.run_sync(journal.sync)
 
 
-def _make_feed(parts: _Parts, venue: Venue) -> OrderbookClient:
-    settings = parts.settings
-    opened = Opened(
-        url=venue.ws_url,
-        environment=settings.environment,
-        sample_rate=settings.sample_rate,
-        tickers=settings.tickers,
-    )
-    return OrderbookClient(
-        url=venue.ws_url,
-        headers=venue.headers,
-        make_commander=lambda: Commander(settings.tickers),
-        capture_log=parts.captures,
-        books=parts.books,
-        opened=lambda: opened,
-        ssl_context=verifying_context() if venue.ws_url.startswith("wss:") else None,
-    )
-
-
-def _describe(parts: _Parts, feed: OrderbookClient) -> Service:
+def _describe(parts: _Parts, follow: FollowingParts) -> Service:
     started_ns = time.time_ns()
     return Service(
         settings=parts.settings,
         books=parts.books,
-        feed=feed,
+        feeds=follow.feeds,
+        following=follow.following,
         writer=parts.writer,
         captures=parts.captures.statistics,
         journal=parts.journal.statistics,
@@ -235,4 +233,5 @@ def _describe(parts: _Parts, feed: OrderbookClient) -> Service:
         stored_counts=parts.writer.stored_counts,
         loop=parts.loop,
         started_ns=started_ns,
+        others=follow.figures,
     )

@@ -13,8 +13,12 @@ from rlflow.config import Settings
 from rlflow.errors import Problem, SettingsError
 from rlflow.exchange.config import ExchangeConfig
 from rlflow.exchange.credentials import KEY_FILE, load_or_make_credentials
+from rlflow.exchange.series import SeriesSpec
 from rlflow.exchange.server import Exchange, serve
 from rlflow.kalshi.auth import Signer, load_private_key
+
+SIMULATED_PERIOD_S = 60
+"""A market of a simulated series lives for a minute: somebody who looks sees a change-over soon."""
 
 _log = structlog.get_logger(__name__)
 
@@ -24,8 +28,18 @@ class Venue:
     """Where to connect, and how to sign for it."""
 
     ws_url: str
-    headers: Callable[[], tuple[tuple[str, str], ...]]
-    """Signed anew at each call, with the key file read again, so that a replaced key needs no restart."""
+    api_url: str
+    """Empty: the venue has no REST."""
+    signer: Callable[[], Signer]
+    """Reads the key file again at each call, so that a replaced key needs no restart."""
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Return the headers of one connection, signed now."""
+        return self.rest_headers("GET", urlsplit(self.ws_url).path)
+
+    def rest_headers(self, method: str, path: str) -> tuple[tuple[str, str], ...]:
+        """Return the headers of one request, signed now; SettingsError if the key cannot be read."""
+        return self.signer().headers(method, path, time.time_ns() // 1_000_000)
 
 
 def read_signer(settings: Settings) -> Signer:
@@ -46,7 +60,7 @@ async def open_venue(settings: Settings, root: trio.Nursery) -> Venue:
     if settings.is_simulated:
         return await _start_simulation(settings, root)
     read_signer(settings)
-    return Venue(settings.ws_url, partial(_headers, partial(read_signer, settings), settings.ws_url))
+    return Venue(settings.ws_url, settings.api_url, partial(read_signer, settings))
 
 
 async def _start_simulation(settings: Settings, root: trio.Nursery) -> Venue:
@@ -57,11 +71,8 @@ async def _start_simulation(settings: Settings, root: trio.Nursery) -> Venue:
     except (OSError, ValueError) as error:
         problem = f"{directory / KEY_FILE} cannot be used, remove it to get a new one: {error}"
         raise SettingsError([Problem("RL_DATA_DIR", problem)]) from error
-    config = ExchangeConfig(keys=credentials.public_keys, tickers=settings.tickers, seed=time.time_ns())
+    series = tuple(SeriesSpec(ticker, period_s=SIMULATED_PERIOD_S) for ticker in settings.series_tickers)
+    config = ExchangeConfig(keys=credentials.public_keys, tickers=settings.tickers, series=series, seed=time.time_ns())
     running: Exchange = await root.start(serve, config, name="simulated exchange")
     _log.warning("simulated exchange", address=running.url, why="no KALSHI_ variable is set; nothing of this is real")
-    return Venue(running.url, partial(_headers, lambda: credentials.signer, running.url))
-
-
-def _headers(signer: Callable[[], Signer], url: str) -> tuple[tuple[str, str], ...]:
-    return signer().headers("GET", urlsplit(url).path, time.time_ns() // 1_000_000)
+    return Venue(running.url, running.address.api_url, lambda: credentials.signer)
