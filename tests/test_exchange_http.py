@@ -4,7 +4,6 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import h11
 import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
@@ -161,7 +160,3 @@ async def test_a_head_without_an_end_is_not_read_for_ever() -> None:
     await ours.send_all(b"x" * 200_000)
     with trio.fail_after(LIMIT_S):
         assert len(await read_head(theirs)) <= 128 * 1024
-
-
-def test_the_limits_are_those_of_the_parser() -> None:
-    assert MAX_HEAD_BYTES <= h11.Connection(h11.SERVER)._max_incomplete_event_size
