@@ -110,13 +110,15 @@ class SeriesSchedule:
 
     def markets(self, period: int) -> list[MarketSheet]:
         """Return the markets of a period, ascending by strike."""
-        event = self.event(period)
-        return [self._market(event, number + 1, period * self._period_ns) for number in range(self.spec.count)]
+        return [self.market(period, number) for number in range(self.spec.count)]
 
-    def _market(self, event: EventSheet, number: int, open_ns: Nanos) -> MarketSheet:
-        strike = _FIRST_STRIKE + _STRIKE_STEP * (number - 1)
+    def market(self, period: int, number: int) -> MarketSheet:
+        """Return one market of a period; its strikes count from 0."""
+        event = self.event(period)
+        open_ns = period * self._period_ns
+        strike = _FIRST_STRIKE + _STRIKE_STEP * number
         return MarketSheet(
-            f"{event.ticker}-{number}",
+            f"{event.ticker}-{number + 1}",
             event.ticker,
             event.series_ticker,
             title=f"Simulated price up in the next {_duration(self.spec.period_s)}?",

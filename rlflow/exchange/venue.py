@@ -96,10 +96,14 @@ class Venue:
         event = schedule.event(period)
         self._catalogue.add_event(event)
         self._outlets.publish([publications.event_created(event, Times(at_ns))])
-        for sheet in schedule.markets(period):
+        for number in range(schedule.spec.count):
             # A step each: there may be thousands.
-            self._floor.note(at_ns, partial(self._life.create, sheet, schedule.plan(sheet)))
+            self._floor.note(at_ns, partial(self._create_market, schedule, period, number))
         self._note_period(schedule, period + 1)
+
+    def _create_market(self, schedule: SeriesSchedule, period: int, number: int, at_ns: Nanos) -> None:
+        sheet = schedule.market(period, number)
+        self._life.create(sheet, schedule.plan(sheet), at_ns)
 
     # What there is
 
