@@ -1,0 +1,203 @@
+"""The subscriptions of one connection: made, extended, made anew and left, so that they hold what is wanted."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from rlflow.errors import FeedLostError
+from rlflow.kalshi.book_repair import BookRepair
+from rlflow.kalshi.lifecycle import LIFECYCLE
+from rlflow.kalshi.pending import Command, Kind, Pending
+from rlflow.kalshi.subscription import Phase, Subscription
+from rlflow.kalshi.wanted import Pace, Wanted
+
+ORDERBOOK: Final = "orderbook_delta"
+TRADE: Final = "trade"
+
+MAX_SNAPSHOTS_PER_COMMAND: Final = 100
+
+
+class Holdings:
+    """What one connection has subscribed, and the commands that change it. For the `Commander` alone."""
+
+    def __init__(
+        self, tickers: Iterable[str], channels: Sequence[str], *, hears_lifecycle: bool, use_yes_price: bool
+    ) -> None:
+        self.hears_lifecycle = hears_lifecycle
+        self.wanted = Wanted(self.checked(tickers))
+        self.pace = Pace()
+        self.subscriptions = {channel: Subscription(channel) for channel in channels}
+        if hears_lifecycle:
+            self.subscriptions[LIFECYCLE] = Subscription(LIFECYCLE, has_markets=False)
+        self.pending = Pending(use_yes_price)
+        self.repair = BookRepair()
+        self.too_many: int | None = None
+        """How many markets the venue would not let one subscription hold."""
+        self._out: list[bytes] = []
+
+    def checked(self, tickers: Iterable[str]) -> dict[str, None]:
+        """Return the markets in order; ValueError if there are none, though there is nothing else to do."""
+        markets = dict.fromkeys(tickers)
+        if not markets and not self.hears_lifecycle:
+            raise ValueError("a commander needs at least one market to follow")
+        return markets
+
+    def _subscribe(self, subscriptions: Sequence[Subscription], now: float) -> None:
+        """Subscribe to several channels by one command, so that none gets ahead of the others."""
+        for subscription in subscriptions:
+            subscription.begin(self.wanted.first_of(*subscriptions) if subscription.has_markets else frozenset())
+        each = [Command(Kind.SUBSCRIBE, one.channel, tickers=tuple(sorted(one.held))) for one in subscriptions]
+        self._out.append(self.pending.send(now, *each))
+
+    def _is_wanting(self, subscription: Subscription) -> bool:
+        """Return whether a subscription is to be made, if its time has come."""
+        if subscription.phase is not Phase.IDLE:
+            return False
+        return not subscription.has_markets or any(True for _ in self.wanted.of(subscription))
+
+    def next_deadline(self) -> float | None:
+        """Return when there is something to do again; None: not before something else happens."""
+        resumptions = [each.not_before for each in self.subscriptions.values() if self._is_wanting(each)]
+        parts = (self.pending, self.repair, self.wanted, self.pace)
+        deadlines = [*resumptions, *(part.next_deadline() for part in parts)]
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def subscribe_due(self, now: float) -> None:
+        """Subscribe what is not subscribed and may be; FeedLostError if there is nothing that the venue grants."""
+        if self.wanted.is_refused_whole and not self.hears_lifecycle:
+            raise FeedLostError(f"the venue refused every market: {', '.join(sorted(self.wanted.refused)[:5])}")
+        every = self.subscriptions.values()
+        due = [each for each in every if self._is_wanting(each) and each.not_before <= now]
+        with_markets = [each for each in due if each.has_markets]
+        without = [each for each in due if not each.has_markets]
+        for together in (with_markets, without):
+            if together:
+                self._subscribe(together, now)
+
+    def go_live(self, subscription: Subscription, sid: int, now: float) -> None:
+        """Go on with a subscription that the venue has granted."""
+        subscription.go_live(sid, now)
+        if subscription.channel == ORDERBOOK:
+            self.repair.subscribed(sid, subscription.held, now)
+            self.pace.begin(now)
+        self._adjust(subscription, now)
+
+    def adjust_all(self, now: float) -> None:
+        """Make every live subscription hold what is wanted."""
+        for subscription in self.subscriptions.values():
+            if subscription.is_live:
+                self._adjust(subscription, now)
+
+    def _adjust(self, subscription: Subscription, now: float) -> None:
+        """Make a live subscription hold what is wanted, or a part of that for now."""
+        if not subscription.has_markets:
+            return
+        has_books = subscription.channel == ORDERBOOK
+        wanted = dict.fromkeys(self.wanted.of(subscription))
+        removed = subscription.held - wanted.keys()
+        if has_books:
+            self.repair.forget(removed)
+        if not wanted:
+            # On some channels the venue takes no market for all of them.
+            self.leave(subscription, now)
+            return
+        lacking = [ticker for ticker in wanted if ticker not in subscription.held]
+        added = self.pace.take(lacking, self.repair.expected, now) if has_books else frozenset(lacking)
+        subscription.held = subscription.held - removed | added
+        for kind, tickers in ((Kind.ADD, added), (Kind.DELETE, removed)):
+            if tickers:
+                self.send(Command(kind, subscription.channel, subscription.sid, tuple(sorted(tickers))), now)
+        if has_books:
+            self.repair.expect(added, now)
+
+    def go_on_adding(self, now: float) -> None:
+        """Add the next books, if the last have come or have had their time."""
+        if self.pace.is_due(self.repair.expected, now):
+            self.pace.is_waiting = False
+            books = self.subscriptions[ORDERBOOK]
+            if books.is_live:
+                self._adjust(books, now)
+
+    def restart(self, subscription: Subscription, cause: str, now: float, *, is_dead: bool) -> None:
+        """Make a subscription anew; a dead one need not be left first."""
+        subscription.restart(cause, now)
+        self.pending.forget(subscription.channel)
+        if subscription.channel == ORDERBOOK:
+            self.repair.unsubscribed()
+        if is_dead:
+            self.end(subscription, now)
+        else:
+            self.leave(subscription, now)
+
+    def leave(self, subscription: Subscription, now: float) -> None:
+        """Ask for the end of a subscription."""
+        if subscription.channel == ORDERBOOK:
+            self.repair.unsubscribed()
+            self.pace.is_waiting = False
+        subscription.leave()
+        self.send(Command(Kind.UNSUBSCRIBE, subscription.channel, subscription.sid), now)
+
+    def end(self, subscription: Subscription, now: float) -> None:
+        """Note the end of a subscription, and make it anew if it is wanted and may be."""
+        subscription.end()
+        self.subscribe_due(now)
+
+    def holder(self, sid: int | None) -> Subscription | None:
+        """Return the subscription that has this sid, or had it until its end was asked for."""
+        every = self.subscriptions.values()
+        return next((each for each in every if sid is not None and each.sid == sid), None)
+
+    def take_fewer(self, subscription: Subscription, command: Command, now: float) -> None:
+        """Go on with what a subscription holds, or try with half of it where it holds nothing yet."""
+        attempted = len(subscription.held)
+        self.too_many = attempted if self.too_many is None else min(attempted, self.too_many)
+        if command.kind is Kind.SUBSCRIBE:
+            if attempted == 1:
+                raise FeedLostError("the venue lets a subscription hold no market at all")
+            subscription.room = attempted // 2
+            self._subscribe([subscription], now)
+            return
+        subscription.held -= frozenset(command.tickers)
+        subscription.room = max(len(subscription.held), 1)
+        if subscription.channel == ORDERBOOK:
+            self.repair.forget(command.tickers)
+            self.pace.is_waiting = False
+
+    def do_without(self, named: frozenset[str], command: Command, now: float) -> None:
+        """Carry out a command without the markets that the venue objects to."""
+        rest = tuple(ticker for ticker in command.tickers if ticker not in named)
+        subscription = self.subscriptions[command.channel]
+        if command.kind is Kind.GET_SNAPSHOT:
+            self.repair.give_up(named, now)
+        elif command.kind is not Kind.DELETE:
+            self.wanted.refuse(named, now)
+            self.repair.forget(named)
+            subscription.held -= named
+        if command.kind is Kind.SUBSCRIBE:
+            subscription.end()
+            self.subscribe_due(now)
+        elif rest:
+            self.send(Command(command.kind, command.channel, command.sid, rest, command.attempt), now)
+
+    def get_snapshots(self, books: Subscription, tickers: Sequence[str], now: float) -> None:
+        """Ask for the snapshots of these markets."""
+        for start in range(0, len(tickers), MAX_SNAPSHOTS_PER_COMMAND):
+            chunk = tuple(tickers[start : start + MAX_SNAPSHOTS_PER_COMMAND])
+            self.send(Command(Kind.GET_SNAPSHOT, books.channel, books.sid, chunk), now)
+
+    def send(self, command: Command, now: float) -> None:
+        """Send a command."""
+        self._out.append(self.pending.send(now, command))
+
+    def has_purpose(self, command: Command) -> bool:
+        """Return whether its answer still matters: a later one may have settled the matter."""
+        return command.matters_to(self.subscriptions[command.channel])
+
+    def try_again(self, command: Command, now: float) -> None:
+        """Send a command once more, if its answer still matters."""
+        if self.has_purpose(command):
+            self._out.append(self.pending.send_again(command, now))
+
+    def take_out(self) -> list[bytes]:
+        """Return the frames to send, and forget them."""
+        out, self._out = self._out, []
+        return out
