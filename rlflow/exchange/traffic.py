@@ -8,6 +8,7 @@ import heapq
 import math
 
 import attrs
+import msgspec
 
 from rlflow.exchange.activity import LIVELY, NATURAL, Tempo
 from rlflow.exchange.book import SimulatedBook
@@ -40,8 +41,7 @@ class _Lane:
         return self.began + self.flow.next_due_ns / self.pace
 
 
-@attrs.frozen
-class Turn:
+class Turn(msgspec.Struct, gc=False):
     """One action of the crowd in one market."""
 
     book: SimulatedBook

@@ -115,7 +115,7 @@ class Venue:
     @property
     def is_trading(self) -> bool:
         """Whether orders are taken; otherwise cancels work, and resting orders stay."""
-        return self._switches.is_exchange_active and self._switches.is_trading
+        return self._switches.is_trading and self._switches.is_exchange_active
 
     @property
     def listings(self) -> Mapping[str, Listing]:
@@ -194,7 +194,8 @@ class Venue:
     @property
     def is_moving(self) -> bool:
         """Whether the crowd is there."""
-        return self.is_trading and not self._traffic.is_empty
+        switches = self._switches
+        return switches.is_trading and switches.is_exchange_active and not self._traffic.is_empty
 
     def gap_s(self) -> float:
         """Return how long after its last action the crowd acts next, in seconds; infinite unless `is_moving`."""
