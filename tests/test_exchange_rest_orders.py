@@ -1,13 +1,17 @@
 """Orders and accounts of the local venue by REST, without a socket: the simulated venue under a clock of the test's."""
 
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from rlflow.exchange.rest import control, service
 from rlflow.exchange.rest.buckets import Tier
 from rlflow.exchange.rest.http_server import Heard
 from rlflow.exchange.venue import Venue, VenueSpec
-from tests.exchange_rest import NOW, SECOND, Body, Caller, caller
+from tests.exchange_rest import NOW, SECOND, SIGNER, Body, Caller, caller
 
 TICKER = "KXSIM-1-A"
 ORDERS = "/portfolio/events/orders"
@@ -322,3 +326,82 @@ def test_the_simulator_counts_requests() -> None:
     asking.ask("POST", ORDERS)
     answer = asking.service.answer(Heard("GET", "/sim/statistics", (), b""))
     assert answer.body == {"rest": {"requests": 2, "refused": 1, "throttled": 0}}
+
+
+def test_a_key_without_the_scope_reads_nothing_private() -> None:
+    asking = trader()
+    asking.service._without_read = {SIGNER.key_id}
+    assert asking.ask("GET", "/portfolio/orders")[0] == 403
+    assert asking.ask("GET", "/markets")[0] == 200
+    assert asking.ask("POST", ORDERS, order())[0] == 201
+
+
+ROUTES = [*service._ROUTES, *control.ROUTES]
+WORDS = st.sampled_from(["", "1", "0", "-1", "true", TICKER, "KXSIM-1", "KXSIM", "open", "resting", "yes", "9" * 18])
+VALUES = st.one_of(WORDS, st.text(max_size=8))
+NAMES = st.sampled_from(
+    [
+        "limit",
+        "cursor",
+        "ticker",
+        "tickers",
+        "status",
+        "depth",
+        "min_ts",
+        "max_close_ts",
+        "start_ts",
+        "end_ts",
+        "period_interval",
+        "market_tickers",
+        "count_filter",
+        "settlement_status",
+        "event_ticker",
+        "subaccount",
+    ]
+)
+FIELDS = st.sampled_from(
+    [
+        "ticker",
+        "side",
+        "count",
+        "price",
+        "time_in_force",
+        "self_trade_prevention_type",
+        "expiration_time",
+        "orders",
+        "order_id",
+        "reduce_by",
+        "reduce_to",
+        "kind",
+        "number",
+        "code",
+        "is_on",
+        "result",
+        "value",
+        "close_ts",
+        "fee_type",
+        "fee_multiplier",
+        "scheduled_ts",
+        "price_level_structure",
+        "floor_strike",
+    ]
+)
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False), VALUES),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(FIELDS, inner, max_size=4)),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(ROUTES), VALUES, st.dictionaries(NAMES, VALUES, max_size=3), JSON, st.dictionaries(FIELDS, JSON))
+def test_nothing_that_is_asked_breaks_it(route: Any, name: str, query: Body, body: object, change: Body) -> None:
+    asking = trader()
+    path = "/".join(quote(name, safe="") if part.startswith("<") else part for part in route.path.split("/"))
+    path += f"?{urlencode(query)}"
+    given_body = order() | change if "orders" in route.path and change else body
+    if route in control.ROUTES:
+        status = asking.tell(path, given_body)[0]
+    else:
+        status = asking.ask(route.method, path, given_body)[0]
+    assert status in {200, 201, 204, 400, 404, 405, 409, 410, 429, 503}

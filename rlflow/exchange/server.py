@@ -87,7 +87,11 @@ async def serve(
     audience = Audience(config.faults)
     source = _source(config, audience, now_ns)
     rest = RestService(
-        _desk(config, source, audience, now_ns()), config.verifier, now_ns=now_ns, clock=trio.current_time
+        _desk(config, source, audience, now_ns()),
+        config.verifier,
+        now_ns=now_ns,
+        clock=trio.current_time,
+        without_read=config.keys_without_read,
     )
     door = Door(config, source.limits, source.markets, audience, rest, now_ns, source.is_active)
     listeners = await _open_listeners(config)

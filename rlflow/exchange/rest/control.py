@@ -49,8 +49,12 @@ class _Determine(msgspec.Struct, forbid_unknown_fields=True):
     value: str | None = None
 
 
+# Seconds beyond the year 2200 are not meant.
+_Seconds = Annotated[int, msgspec.Meta(ge=0, le=7_258_118_400)]
+
+
 class _MoveClose(msgspec.Struct, forbid_unknown_fields=True):
-    close_ts: int
+    close_ts: _Seconds
 
 
 class _Structure(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,7 +80,7 @@ class _EventFees(msgspec.Struct, forbid_unknown_fields=True):
 class _SeriesFees(msgspec.Struct, forbid_unknown_fields=True):
     fee_type: str
     fee_multiplier: _Multiplier = 1.0
-    scheduled_ts: int = 0
+    scheduled_ts: _Seconds = 0
 
 
 def statistics(desk: Desk, _request: Request) -> Answer:

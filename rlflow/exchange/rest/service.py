@@ -1,6 +1,6 @@
 """From a request to its answer, in the venue's order of checks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import attrs
 
@@ -19,7 +19,7 @@ from rlflow.exchange.rest import (
     series,
     trades,
 )
-from rlflow.exchange.rest.buckets import DEFAULT_COST, Buckets
+from rlflow.exchange.rest.buckets import DEFAULT_COST, Buckets, Kind
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.http_server import Heard
 from rlflow.exchange.rest.messages import Answer, Request
@@ -56,15 +56,30 @@ class RestService:
     """All endpoints of one exchange. Pure but for the clocks that it is given."""
 
     def __init__(
-        self, desk: Desk, verifier: Verifier, *, now_ns: Callable[[], Nanos], clock: Callable[[], float]
+        self,
+        desk: Desk,
+        verifier: Verifier,
+        *,
+        now_ns: Callable[[], Nanos],
+        clock: Callable[[], float],
+        without_read: Container[str] = (),
     ) -> None:
-        """Serve a desk; `now_ns` is the exchange's time, `clock` any one in seconds that never goes back."""
+        """Serve a desk.
+
+        Args:
+            desk: What the handlers work with.
+            verifier: Judges signatures.
+            now_ns: The exchange's time.
+            clock: Any one in seconds that never goes back.
+            without_read: The key ids that lack the scope `read`.
+        """
         self.statistics = RestStatistics()
         self._desk = attrs.evolve(desk, costs=_costs(), statistics=self._figures)
         self._exchange_figures = desk.statistics
         self._verifier = verifier
         self._now_ns = now_ns
         self._clock = clock
+        self._without_read = without_read
         self._buckets = Buckets(desk.settings.tier)
         self._venue_routes: Router[Desk] = Router(REST_PATH, _ROUTES)
         self._control_routes: Router[Desk] = Router(control.BASE, control.ROUTES)
@@ -102,6 +117,8 @@ class RestService:
         """Return who asks; nobody where a public endpoint is asked without a signature."""
         signer = self._verifier.signer(request.headers, request.method, request.raw_path, request.now_ns // 1_000_000)
         if isinstance(signer, str):
+            if not route.is_public and route.kind is not Kind.WRITE and signer in self._without_read:
+                raise RefusedError(403, "permission_denied", "the key lacks the scope read")
             return signer
         if route.is_public and signer.code == "signature_is_missing_from_headers":
             return ""
