@@ -212,3 +212,12 @@ def test_what_is_exported_goes_in_again(run: Run, recording: Path, tmp_path: Pat
     assert not (tmp_path / "none.parquet").exists()
     assert run("export", tmp_path / "x").code == 2
     assert run("export", "--series", "NOPE", tmp_path / "x").code == 1
+
+
+def test_old_days_go_by_command(run: Run, recording: Path, database_url: str) -> None:
+    run("import", recording, DATABASE_URL=database_url)
+    planned = run("retention", "--keep", "90000d", "--dry-run")
+    assert (planned.code, "0 days in 0 partitions" in planned.out) == (0, True), planned.err
+    assert run("retention", "--keep", "soon").code == 2
+    assert "dropped 0 partitions" in run("retention", "--keep", "90000d").out
+    assert "clean" in run("audit").out

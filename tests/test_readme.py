@@ -18,7 +18,9 @@ def test_the_two_set_up_commands_stand_on_the_first_screen() -> None:
     assert "pip install -e '.[dev]' && just test\n" in first_screen
 
 
-@pytest.mark.parametrize("command", ["", "doctor", "markets", "import", "export", "book", "audit", "exchange", "db", "deploy"])
+@pytest.mark.parametrize(
+    "command", ["", "doctor", "markets", "import", "export", "book", "audit", "retention", "exchange", "db", "deploy"]
+)
 def test_the_help_texts_are_the_real_ones(command: str) -> None:
     result = CliRunner().invoke(commands, [*command.split(), "--help"], prog_name="rlflow", terminal_width=110)
     assert result.exit_code == 0

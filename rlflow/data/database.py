@@ -5,7 +5,7 @@ nothing if it is not there: so rows are in the tables exactly once, whatever bre
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from types import TracebackType
 from typing import Self
@@ -16,7 +16,7 @@ import attrs
 from rlflow.data import captures, postgres
 from rlflow.data.captures import CaptureRecord
 from rlflow.data.copy_text import COPY_TARGETS, storable
-from rlflow.data.partitions import DayPartitions, StoreSize, size_of
+from rlflow.data.partitions import DayPartitions, StoreSize, day_number, size_of
 from rlflow.data.poison import find_refused, frames_with_data, only, quarantine
 from rlflow.data.postgres import Connection, RowRefusedError, translated
 from rlflow.data.resume import resume_point
@@ -144,6 +144,11 @@ class Database:
         self._looked_ahead_ns = self._wall_ns()
         with translated():
             self._partitions.look_ahead(self._looked_ahead_ns)
+
+    def make_days(self, days: Iterable[date]) -> None:
+        """Make what is missing of these UTC days' partitions."""
+        with translated():
+            self._partitions.ensure(map(day_number, days))
 
     def drop_days_before(self, day: date) -> list[str]:
         """Drop all data received on earlier UTC days; return the names of the dropped partitions."""

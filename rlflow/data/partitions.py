@@ -91,7 +91,7 @@ class DayPartitions:
         dropped = []
         for name, parent, is_pending in _tables(self._connection):
             found = day_of_partition(name)
-            if found is None or found >= day.toordinal() - _EPOCH:
+            if found is None or found >= day_number(day):
                 continue
             if parent is not None:
                 how = sql.SQL("FINALIZE" if is_pending else "CONCURRENTLY")
@@ -169,17 +169,16 @@ class StoreSize:
     """What yesterday took, the best guess for tomorrow."""
 
 
+def sizes_before(connection: Connection, day: date) -> dict[str, int]:
+    """Return the sizes in bytes of all partitions of earlier days, indexes included, detached ones too."""
+    sizes = _sizes(connection)
+    earlier = {name for name in sizes if (found := day_of_partition(name)) is not None and found < day_number(day)}
+    return {name: sizes[name] for name in sorted(earlier)}
+
+
 def size_of(connection: Connection, now_ns: Nanos) -> StoreSize:
     """Measure the store that the connection works in."""
-    sizes = {
-        str(name): int(size)
-        for name, size in connection.execute(
-            """SELECT class.relname, pg_total_relation_size(class.oid) FROM pg_catalog.pg_class AS class
-               JOIN pg_catalog.pg_namespace AS space ON space.oid = class.relnamespace
-               WHERE space.nspname = current_schema() AND class.relkind = 'r' AND class.relname LIKE 'rl\\_%%'""",
-            (),
-        )
-    }
+    sizes = _sizes(connection)
     days = [day for name in sizes if (day := day_of_partition(name)) is not None]
     yesterday = [partition_name(table, day_of(now_ns) - 1) for table in TABLES]
     return StoreSize(
@@ -188,6 +187,22 @@ def size_of(connection: Connection, now_ns: Nanos) -> StoreSize:
         newest_day=_date(max(days)) if days else None,
         last_full_day_bytes=sum(sizes.get(name, 0) for name in yesterday),
     )
+
+
+def _sizes(connection: Connection) -> dict[str, int]:
+    """Return what each table of ours takes, with its indexes."""
+    found = connection.execute(
+        """SELECT class.relname, pg_total_relation_size(class.oid) FROM pg_catalog.pg_class AS class
+           JOIN pg_catalog.pg_namespace AS space ON space.oid = class.relnamespace
+           WHERE space.nspname = current_schema() AND class.relkind = 'r' AND class.relname LIKE 'rl\\_%%'""",
+        (),
+    )
+    return {str(name): int(size) for name, size in found}
+
+
+def day_number(day: date) -> int:
+    """Return a date as days since 1970-01-01."""
+    return day.toordinal() - _EPOCH
 
 
 def _date(day: int) -> date:
