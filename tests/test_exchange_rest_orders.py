@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rlflow.exchange.rest import control, service
 from rlflow.exchange.rest.buckets import Tier
 from rlflow.exchange.rest.http_server import Heard
+from rlflow.exchange.rest.order_bodies import AmendBody, CancelBody, CreateBatch, CreateBody, DecreaseBody
 from rlflow.exchange.venue import Venue, VenueSpec
 from tests.exchange_rest import NOW, SECOND, SIGNER, Body, Caller, caller
 
@@ -318,7 +319,9 @@ def test_faults_are_named_in_json_and_wrong_ones_explained() -> None:
     assert (status, "there are drop" in body["message"]) == (400, True)
     assert asking.tell("/faults", None)[0] == 400
     assert asking.tell("/disconnect") == (204, None)
-    assert asking.tell("/disconnect", {"code": 99})[0] == 400
+    for code in (99, 1005, 1006, 5000):
+        assert asking.tell("/disconnect", {"code": code})[0] == 400
+    assert asking.tell("/disconnect", {"reason": "x" * 31})[0] == 400
 
 
 def test_the_simulator_counts_requests() -> None:
@@ -345,6 +348,7 @@ NAMES = st.sampled_from(
         "cursor",
         "ticker",
         "tickers",
+        "market_tickers",
         "status",
         "depth",
         "min_ts",
@@ -352,39 +356,12 @@ NAMES = st.sampled_from(
         "start_ts",
         "end_ts",
         "period_interval",
-        "market_tickers",
         "count_filter",
-        "settlement_status",
-        "event_ticker",
-        "subaccount",
     ]
 )
+BODIES = (CreateBody, AmendBody, DecreaseBody, CreateBatch, CancelBody, control.Determine, control.MoveClose)
 FIELDS = st.sampled_from(
-    [
-        "ticker",
-        "side",
-        "count",
-        "price",
-        "time_in_force",
-        "self_trade_prevention_type",
-        "expiration_time",
-        "orders",
-        "order_id",
-        "reduce_by",
-        "reduce_to",
-        "kind",
-        "number",
-        "code",
-        "is_on",
-        "result",
-        "value",
-        "close_ts",
-        "fee_type",
-        "fee_multiplier",
-        "scheduled_ts",
-        "price_level_structure",
-        "floor_strike",
-    ]
+    sorted({"kind", "is_on", "fee_type", *(name for body in BODIES for name in body.__struct_fields__)})
 )
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False), VALUES),

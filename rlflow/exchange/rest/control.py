@@ -26,25 +26,37 @@ BASE = "/sim"
 
 _SECOND_NS = 1_000_000_000
 
+# RFC 6455, 7.4: the others are never sent.
+_CLOSE_CODES = frozenset({*range(1_000, 1_004), *range(1_007, 1_015), *range(3_000, 5_000)})
+
 B = TypeVar("B", bound=msgspec.Struct)
 
 
-class _Disconnect(msgspec.Struct, forbid_unknown_fields=True):
+class Disconnect(msgspec.Struct, forbid_unknown_fields=True):
+    """How websockets are ended."""
+
     code: int = 1001
-    reason: str = "on request"
+    reason: Annotated[str, msgspec.Meta(max_length=30)] = "on request"
+    """A close frame has room for 123 bytes."""
     is_abrupt: bool = False
 
 
-class _Switch(msgspec.Struct, forbid_unknown_fields=True):
+class Switch(msgspec.Struct, forbid_unknown_fields=True):
+    """Something is on or off."""
+
     is_on: bool
 
 
-class _Maintenance(msgspec.Struct, forbid_unknown_fields=True):
+class Maintenance(msgspec.Struct, forbid_unknown_fields=True):
+    """Maintenance is on or off, and what that does to the clock."""
+
     is_on: bool
     lowers_clock: bool = True
 
 
-class _Determine(msgspec.Struct, forbid_unknown_fields=True):
+class Determine(msgspec.Struct, forbid_unknown_fields=True):
+    """A result; `value` is what a YES contract pays, in dollars."""
+
     result: Literal["yes", "no", "scalar"]
     value: str | None = None
 
@@ -53,15 +65,21 @@ class _Determine(msgspec.Struct, forbid_unknown_fields=True):
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=7_258_118_400)]
 
 
-class _MoveClose(msgspec.Struct, forbid_unknown_fields=True):
+class MoveClose(msgspec.Struct, forbid_unknown_fields=True):
+    """A close in Unix seconds."""
+
     close_ts: _Seconds
 
 
-class _Structure(msgspec.Struct, forbid_unknown_fields=True):
+class Structure(msgspec.Struct, forbid_unknown_fields=True):
+    """The name of a tick structure."""
+
     price_level_structure: str
 
 
-class _Metadata(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class Metadata(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What a market's sheet says; what is absent stays."""
+
     strike_type: str | None = None
     floor_strike: float | None = None
     cap_strike: float | None = None
@@ -72,12 +90,16 @@ class _Metadata(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 _Multiplier = Annotated[float, msgspec.Meta(ge=0, le=10)]
 
 
-class _EventFees(msgspec.Struct, forbid_unknown_fields=True):
+class EventFees(msgspec.Struct, forbid_unknown_fields=True):
+    """An event's own fees."""
+
     fee_type: str | None = None
     fee_multiplier: _Multiplier | None = None
 
 
-class _SeriesFees(msgspec.Struct, forbid_unknown_fields=True):
+class SeriesFees(msgspec.Struct, forbid_unknown_fields=True):
+    """Fees of a series from a time on, in Unix seconds."""
+
     fee_type: str
     fee_multiplier: _Multiplier = 1.0
     scheduled_ts: _Seconds = 0
@@ -100,23 +122,23 @@ def faults(desk: Desk, request: Request) -> Answer:
 
 def disconnect(desk: Desk, request: Request) -> Answer:
     """End all websockets."""
-    body = _decoded(request, _Disconnect)
-    if not 1000 <= body.code < 5000:
-        raise bad_parameter("code must be 1000 to 4999")
+    body = _decoded(request, Disconnect)
+    if body.code not in _CLOSE_CODES:
+        raise bad_parameter("code must be one that a close frame may have: 1000 to 1003, 1007 to 1014, 3000 to 4999")
     desk.connections.end(Ending(body.code, body.reason, body.is_abrupt))
     return Answer(204, None)
 
 
 def maintenance(desk: Desk, request: Request) -> Answer:
     """Begin maintenance, which ends all websockets, or end it."""
-    body = _decoded(request, _Maintenance)
+    body = _decoded(request, Maintenance)
     _control(desk).set_maintenance(is_on=body.is_on, lowers_clock=body.lowers_clock)
     return _exchange(desk)
 
 
 def trading(desk: Desk, request: Request) -> Answer:
     """Pause trading everywhere, or let it go on."""
-    _control(desk).set_trading(is_on=_decoded(request, _Switch).is_on)
+    _control(desk).set_trading(is_on=_decoded(request, Switch).is_on)
     return _exchange(desk)
 
 
@@ -137,13 +159,13 @@ def close(desk: Desk, request: Request) -> Answer:
 
 def move_close(desk: Desk, request: Request) -> Answer:
     """Move a market's close to a time to come."""
-    close_ns = _decoded(request, _MoveClose).close_ts * _SECOND_NS
+    close_ns = _decoded(request, MoveClose).close_ts * _SECOND_NS
     return _market(desk, request, lambda control, ticker: control.move_close(ticker, close_ns, request.now_ns))
 
 
 def determine(desk: Desk, request: Request) -> Answer:
     """Give a market its result, or another one before it is paid out."""
-    body = _decoded(request, _Determine)
+    body = _decoded(request, Determine)
     try:
         value = None if body.value is None else parse_price(body.value)
     except ValueError as error:
@@ -155,19 +177,19 @@ def determine(desk: Desk, request: Request) -> Answer:
 
 def structure(desk: Desk, request: Request) -> Answer:
     """Change a market's ticks."""
-    name = _decoded(request, _Structure).price_level_structure
+    name = _decoded(request, Structure).price_level_structure
     return _market(desk, request, lambda control, ticker: control.set_price_structure(ticker, name, request.now_ns))
 
 
 def metadata(desk: Desk, request: Request) -> Answer:
     """Change what a market's sheet says of its strike or name."""
-    fields = msgspec.to_builtins(_decoded(request, _Metadata))
+    fields = msgspec.to_builtins(_decoded(request, Metadata))
     return _market(desk, request, lambda control, ticker: control.set_metadata(ticker, request.now_ns, **fields))
 
 
 def event_fees(desk: Desk, request: Request) -> Answer:
     """Give an event fees of its own; nothing: those of its series again."""
-    body = _decoded(request, _EventFees)
+    body = _decoded(request, EventFees)
     multiplier = None if body.fee_multiplier is None else Fraction(str(body.fee_multiplier))
     event = request.where["ticker"]
     _carry_out(desk, lambda control: control.set_event_fees(event, body.fee_type, multiplier, request.now_ns))
@@ -176,7 +198,7 @@ def event_fees(desk: Desk, request: Request) -> Answer:
 
 def series_fees(desk: Desk, request: Request) -> Answer:
     """Announce a change of a series' fees."""
-    body = _decoded(request, _SeriesFees)
+    body = _decoded(request, SeriesFees)
     try:
         fees = FeeModel.from_sheet(body.fee_type, body.fee_multiplier)
     except ValueError as error:
