@@ -13,6 +13,10 @@ run *ARGS:
 test *ARGS:
     python -m pytest "$@"
 
+# make everything go wrong, one thing at a time, the slow half too: just faults -k database
+faults *ARGS:
+    python -m pytest tests/faults -m "slow_fault or not slow_fault" "$@"
+
 # format, lint, types, architecture: what must be clean before a commit
 check:
     ruff format --check rlflow tests

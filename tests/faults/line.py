@@ -43,6 +43,13 @@ class _Carried:
     target: socket.socket
     is_answer_lost: bool = False
     """What the target says next is not passed on; then the line breaks."""
+    is_answer_held: bool = False
+    """What the target says next is not passed on, and nobody is told; like this until the line is cut."""
+
+    def wait_for_the_end(self) -> None:
+        """Swallow what the target says until this connection is broken."""
+        while self.target.recv(CHUNK_BYTES):
+            pass
 
     def reset(self) -> None:
         for end in (self.client, self.target):
@@ -69,11 +76,13 @@ class Line:
     """New connections are reset at once."""
     swallow_answer_to: bytes | None = None
     """When the client has said this, the line breaks in place of the answer; the target has done it. Once."""
+    hold_answer_to: bytes | None = None
+    """When the client has said this, the line passes nothing on any more, though the target has done it. Once."""
     cut_after_bytes: int | None = None
     """The line breaks when so many more bytes have gone to the client, in the middle of whatever it is. Once."""
     accepted: int = 0
     struck: int = 0
-    """How often one of the two faults above has struck."""
+    """How often one of the three faults above has struck."""
     _carried: set[_Carried] = attrs.Factory(set)
     _is_over: bool = False
 
@@ -120,6 +129,9 @@ class Line:
             if self.swallow_answer_to is not None and self.swallow_answer_to in chunk:
                 self.swallow_answer_to = None
                 carried.is_answer_lost = True
+            if self.hold_answer_to is not None and self.hold_answer_to in chunk:
+                self.hold_answer_to = None
+                carried.is_answer_held = True
             carried.target.sendall(chunk)
 
     def _carry_answers(self, carried: _Carried) -> None:
@@ -127,6 +139,10 @@ class Line:
             self._hold()
             if carried.is_answer_lost:
                 self.struck += 1
+                return
+            if carried.is_answer_held:
+                self.struck += 1
+                carried.wait_for_the_end()
                 return
             if self.bytes_per_s is not None:
                 time.sleep(len(chunk) / self.bytes_per_s)

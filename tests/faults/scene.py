@@ -14,7 +14,7 @@ import psycopg
 from tests.faults.line import Line, line_to, to_tcp, to_unix
 from tests.faults.truth import Truth, listening
 from tests.faults.verdict import Verdict, judge
-from tests.running import Running, exchange, service
+from tests.running import Running, exchange, service, wait_for
 
 MARKETS = ("KXSIM-27JAN01-A", "KXSIM-27JAN01-B", "KXSIM-27JAN01-C")
 
@@ -106,6 +106,33 @@ def kill(running: Running) -> None:
 def written(running: Running, rows: int) -> None:
     """Wait until so many rows are in the database."""
     running.wait_status("rows", lambda status: status["write_queue"]["rows_written"] >= rows)
+
+
+def more_written(running: Running, rows: int) -> None:
+    """Wait until so many more rows than now are in the database."""
+    written(running, running.ask("/rl/status")["write_queue"]["rows_written"] + rows)
+
+
+def more_received(running: Running, frames: int) -> None:
+    """Wait until so many more frames than now have come; nothing is asked of the database."""
+    before = running.ask("/rl/status")["captures"]["frames"]
+    running.wait_status("frames", lambda status: status["captures"]["frames"] >= before + frames)
+
+
+def wait_component(running: Running, name: str, status: str) -> Any:
+    """Wait until health says this of a component, and return the component."""
+
+    def look() -> Any:
+        component = running.ask("/rl/health", None)["components"][name]
+        return component if component["status"] == status else None
+
+    return wait_for(f"{name} {status}", look)
+
+
+def settled(running: Running) -> None:
+    """Wait until all that has been received by now is in the database, and assert that the frames balance."""
+    running.post("/rl/admin/flush")
+    assert running.ask("/rl/status")["accounting"]["balances"]
 
 
 def stopped(running: Running) -> None:

@@ -123,3 +123,16 @@ def test_a_refusing_line_lets_nobody_in(line: Line) -> None:
     line.is_refusing = False
     with client_of(line) as client:
         assert exchange(client, b"x") == b"x"
+
+
+def test_a_held_answer_leaves_the_line_silent_until_it_is_cut(line: Line) -> None:
+    line.hold_answer_to = b"COMMIT"
+    with client_of(line) as client:
+        client.sendall(b"COMMIT")
+        client.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.recv(10)
+        client.settimeout(BOUND_S)
+        line.cut()
+        assert has_ended(client)
+    assert line.struck == 1
