@@ -14,6 +14,8 @@ from rlflow.data.feeds import FeedsStatus
 from rlflow.data.journal import Journal
 from rlflow.exchange.config import ExchangeConfig
 from rlflow.exchange.credentials import load_or_make_credentials
+from rlflow.exchange.fault_kinds import FaultKind
+from rlflow.exchange.faults import Fault
 from rlflow.exchange.server import Exchange, serve
 from rlflow.orderbook import BookView
 from rlflow.session.rows import GapRow
@@ -50,6 +52,19 @@ class World:
     async def wait_valid(self, count: int) -> None:
         await wait_until(lambda: self.valid() >= count)
 
+    def reconnects(self) -> dict[str, int]:
+        """How often each feed had to connect again."""
+        return {lane.name: lane.feed.connections - 1 for lane in self.status().feeds}
+
+    async def break_connection(self, number: int) -> str:
+        """Cut the venue's n-th connection at its next frame, wait until all is well again; return the feed's name."""
+        before, valid = self.reconnects(), self.valid()
+        assert self.exchange.inject(Fault(FaultKind.ABORT, connection=number))
+        await wait_until(lambda: self.reconnects() != before and self.status().is_connected)
+        await wait_until(lambda: self.valid() == valid)
+        [name] = [name for name, count in self.reconnects().items() if count != before[name]]
+        return name
+
     async def read(self) -> None:
         """Read the books as a user does, until cancelled."""
         subscription = self.pipeline.books.subscribe()
@@ -62,7 +77,7 @@ class World:
 
 @asynccontextmanager
 async def following(
-    directory: Path, config: ExchangeConfig, settings: Settings, *, limit_s: float = 60
+    directory: Path, config: ExchangeConfig, settings: Settings, *, limit_s: float = 60, has_rest: bool = True
 ) -> AsyncIterator[World]:
     """Run a venue and what follows it; stop in the collector's own order at the end."""
     credentials = load_or_make_credentials(directory)
@@ -73,7 +88,7 @@ async def following(
     with trio.fail_after(limit_s):
         async with trio.open_nursery() as nursery:
             exchange: Exchange = await nursery.start(serve, config)
-            venue = Venue(exchange.url, exchange.address.api_url, lambda: credentials.signer)
+            venue = Venue(exchange.url, exchange.address.api_url if has_rest else "", lambda: credentials.signer)
             async with venue_client(venue) as client, trio.open_nursery() as collector:
                 parts = FollowingParts.build(
                     settings,

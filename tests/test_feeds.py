@@ -1,0 +1,123 @@
+"""Many markets over several connections, against the simulated exchange."""
+
+from collections import Counter
+from pathlib import Path
+
+import trio
+
+from rlflow.config import Settings
+from rlflow.exchange.config import ExchangeConfig
+from rlflow.exchange.series import SeriesSpec
+from rlflow.exchange.subscriptions import Limits
+from tests.following_world import World, following
+from tests.pipeline import wait_until
+
+ORDERBOOK = "orderbook_delta"
+
+
+def many(count: int) -> tuple[str, ...]:
+    return tuple(f"KXMANY-{number:04d}" for number in range(count))
+
+
+def markets_of(world: World) -> dict[str, set[str]]:
+    """The markets of each feed."""
+    found: dict[str, set[str]] = {}
+    for ticker, lanes in world.parts.feeds.lanes_of().items():
+        for name in lanes:
+            found.setdefault(name, set()).add(ticker)
+    return found
+
+
+async def test_of_two_thousand_markets_only_those_of_a_broken_connection_have_gaps(tmp_path: Path) -> None:
+    tickers = many(2_000)
+    venue = ExchangeConfig(keys={}, tickers=tickers)
+    async with following(tmp_path, venue, Settings(market_tickers=tickers), limit_s=120) as world:
+        await world.wait_valid(2_000)
+        lanes = markets_of(world)
+        assert Counter(len(markets) for markets in lanes.values()) == {500: 4}
+        broken = [await world.break_connection(number) for number in (2, 5, 3)]
+        assert markets_of(world) == lanes
+        await world.pipeline.writer.flush()
+        assert broken[0] == broken[1] != broken[2]
+        with_gaps = Counter(gap.market_ticker for gap in world.gaps() if gap.channel == ORDERBOOK)
+        assert with_gaps == Counter(dict.fromkeys(lanes[broken[0]], 2) | dict.fromkeys(lanes[broken[2]], 1))
+
+
+async def test_with_redundant_feeds_readers_see_no_gap(tmp_path: Path) -> None:
+    tickers = many(40)
+    settings = Settings(market_tickers=tickers, markets_per_connection=25, redundant_feeds=2)
+    async with following(tmp_path, ExchangeConfig(keys={}, tickers=tickers, rate=500), settings) as world:
+        await world.wait_valid(40)
+        await wait_until(lambda: len(world.pipeline.store.snapshots) >= 80)
+        by_market = world.parts.feeds.lanes_of()
+        assert {len(set(lanes)) for lanes in by_market.values()} == {2}
+        broken = {await world.break_connection(number) for number in (1, 2, 3, 4)}
+        assert broken == {"feed 1", "feed 2", "feed 1b", "feed 2b"}
+        figures = world.pipeline.books.statistics()
+        assert (figures.lapses, figures.valid) == (0, 40)
+        # What is stored says which connection lacked what, and every view that was shown was valid.
+        assert figures.gaps.rows >= 80
+        assert {view.is_valid for ticker in tickers for view in world.seen[ticker]} == {True}
+        assert any(len({view.capture for view in world.seen[ticker]}) > 1 for ticker in tickers)
+
+
+async def test_what_one_subscription_cannot_hold_goes_over_more_connections(tmp_path: Path) -> None:
+    tickers = many(150)
+    venue = ExchangeConfig(keys={}, tickers=tickers, limits=Limits(markets=60))
+    async with following(tmp_path, venue, Settings(market_tickers=tickers, markets_per_connection=100)) as world:
+        await world.wait_valid(150)
+        assert world.status().capacity == 50
+        assert [lane.markets for lane in world.status().feeds] == [50, 50, 50]
+        assert not world.gaps()
+
+
+async def test_connections_come_and_go_with_their_markets(tmp_path: Path) -> None:
+    tickers = many(30)
+    venue = ExchangeConfig(keys={}, tickers=tickers)
+    async with following(tmp_path, venue, Settings(market_tickers=tickers[:20], markets_per_connection=10)) as world:
+        await world.wait_valid(20)
+        before = markets_of(world)
+        await world.parts.following.change(tickers[20:], ())
+        await world.wait_valid(30)
+        assert markets_of(world) == before | {"feed 3": set(tickers[20:])}
+        await world.parts.following.change((), tickers[10:20])
+        await wait_until(lambda: [lane.name for lane in world.status().feeds] == ["feed 1", "feed 3"])
+        await wait_until(lambda: world.valid() == 20)
+        books = world.pipeline.books
+        assert {ticker for ticker in tickers if books.is_valid(ticker)} == {*tickers[:10], *tickers[20:]}
+        assert world.reconnects() == {"feed 1": 0, "feed 3": 0}
+        causes = {gap.cause for gap in world.pipeline.store.gaps}
+        assert causes <= {"stopped"}
+
+
+async def test_the_last_market_may_go_and_another_come(tmp_path: Path) -> None:
+    tickers = many(2)
+    settings = Settings(market_tickers=tickers[:1])
+    async with following(tmp_path, ExchangeConfig(keys={}, tickers=tickers), settings) as world:
+        await world.wait_valid(1)
+        await world.parts.following.change((), tickers[:1])
+        await wait_until(lambda: world.valid() == 0)
+        await world.parts.following.change(tickers[1:], ())
+        await world.wait_valid(1)
+        assert world.reconnects() == {"feed 1": 0}
+
+
+async def test_without_rest_lifecycle_events_are_enough(tmp_path: Path) -> None:
+    series = SeriesSpec("KXSHORT", period_s=1, created_lead_s=1, settlement_timer_s=0.1)
+    venue = ExchangeConfig(keys={}, tickers=(), series=(series,))
+    async with following(tmp_path, venue, Settings(series_tickers=("KXSHORT",)), has_rest=False) as world:
+        await world.wait_valid(3)
+        assert world.parts.following.statistics().lists == 0
+
+
+async def test_after_a_disconnection_the_markets_are_listed_anew(tmp_path: Path) -> None:
+    series = SeriesSpec("KXSHORT", period_s=2)
+    venue = ExchangeConfig(keys={}, tickers=(), series=(series,))
+    async with following(tmp_path, venue, Settings(series_tickers=("KXSHORT",))) as world:
+        await world.wait_valid(1)
+        await wait_until(lambda: world.parts.following.statistics().lists >= 1)
+        lists = world.parts.following.statistics().lists
+        with trio.fail_after(20):
+            await world.exchange.disconnect()
+            await wait_until(lambda: world.parts.following.statistics().lists > lists)
+            await world.wait_valid(1)
