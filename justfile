@@ -32,3 +32,7 @@ fix:
 # measure: messages a second from socket to durable row, latencies from arrival to visible book
 bench *ARGS:
     python -m tests.bench "$@"
+
+# how near the simulated market is to the recorded one: just calibrate --picture .images/calibration.png
+calibrate *ARGS:
+    python -m tests.calibrate "$@"

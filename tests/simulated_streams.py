@@ -10,6 +10,8 @@ from tests.market_statistics import Group, Stream
 
 LIFE_NS: Nanos = 900 * 10**9
 """A quarter of an hour, as in the recorded series."""
+SEEDS = range(73, 81)
+"""Of the lives that are compared with the recorded windows."""
 _BEGINS_NS: Nanos = 30 * 10**9
 # The recordings begin 10 to 107 s after the market opened.
 

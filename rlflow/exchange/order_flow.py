@@ -20,23 +20,25 @@ from rlflow.exchange.fair_price import FairPrice
 from rlflow.exchange.happenings import Change, CrowdHappening, Deal
 from rlflow.units import ONE_DOLLAR, PRICE_PER_CENT, Count, Nanos, Price, Side, complement, opposite
 
-_QUOTES = 7
+_QUOTES = 6
 """Of each side; moved every second or so."""
-_MOVE, _FAIR_STEP = 0.19, 0.007
-"""Shares of the actions; what is left are plain orders that come and go."""
-_FLICKER = 0.28
+_MOVE = 0.18
+"""The share of quotes in the actions; what is left are trades, and plain orders that come and go."""
+_FLICKER = 0.4
 """Of the plain orders near the best."""
-_IMPROVE = 0.9
+_IMPROVE = 0.78
 """Of the orders near the best, where a better bid is sensible."""
 _STANDING = 0.05
 """Of the new orders, where there are few levels."""
-_TOGETHER = 0.02
+_MAKERS = (1, 3, 3, 3, 3, 3, 3, 3)
+"""How many orders of a level give a taker trades of their own, at most."""
+_TOGETHER = 0.04
 """Of the moves of quotes, two in one action."""
 _FEW_CENTS: Price = 700
 _FLOOR: Price = 300
-_TRADE, _MOST_TRADES = 0.035e-9, 0.15
+_TRADE, _MOST_TRADES = 0.045e-9, 0.15
 """A trade is the likelier the longer there was none: by so much a nanosecond, up to so much."""
-_HEAT, _COOLING = 0.003, 0.99
+_HEAT, _COOLING = 0.002, 0.99
 """A trade makes another one likely at once."""
 # A step over a cent's border counts from here on, so that a price on the border does not flutter.
 _BORDER: Price = 150
@@ -57,12 +59,12 @@ class OrderFlow:
     ) -> None:
         self.book = book
         self._draws = draws
-        self._fair = FairPrice(draws, fair, began_ns, closes_ns)
+        self._fair = FairPrice(draws.branch("fair price"), fair, began_ns, closes_ns)
         self._cent = fair // PRICE_PER_CENT * PRICE_PER_CENT
-        self._activity = Activity(draws, began_ns, tempo)
+        self._activity = Activity(draws.branch("activity"), began_ns, tempo)
         self._crowd = Crowd()
         self._heat, self._traded_ns = 0.0, began_ns
-        self._density = 0.12 + 0.4 * draws.random()
+        self._density = 0.256 + 0.39 * draws.random()
         self._fill("yes", began_ns)
         self._fill("no", began_ns)
         self._busy_ns = self._activity.next_ns(began_ns)
@@ -84,8 +86,7 @@ class OrderFlow:
             done = self._move(order, at_ns) if order.is_quote else self._withdraw(order)
         else:
             self._busy_ns = self._activity.next_ns(at_ns)
-            if self._draws.chance(_FAIR_STEP):
-                self._step_fair(at_ns)
+            self._follow_fair(at_ns)
             done = self._give_way(at_ns) or self._act(self._draws.random(), at_ns)
         done = done or self._add(at_ns)
         self.next_due_ns = min(self._busy_ns, self._crowd.hasty_due_ns)
@@ -106,8 +107,9 @@ class OrderFlow:
 
     # Where bids may be
 
-    def _step_fair(self, at_ns: Nanos) -> None:
-        self._fair.step(at_ns)
+    def _follow_fair(self, at_ns: Nanos) -> None:
+        if not self._fair.step(at_ns):
+            return
         price = self._fair.price
         if not self._cent - _BORDER + PRICE_PER_CENT < price < self._cent + _BORDER:
             self._cent = min(price - price % PRICE_PER_CENT, ONE_DOLLAR - PRICE_PER_CENT)
@@ -161,8 +163,8 @@ class OrderFlow:
         if not price:
             return []
         size, life = self._plan(behind)
-        if price > self.book.sides[side].best and draws.chance(0.5):
-            life = draws.pick(tables.FAR_LIVES)
+        if price > self.book.sides[side].best and draws.chance(0.94):
+            life = draws.within(tables.FAR_LIVES)
         order = CrowdOrder(side, price, size)
         self._crowd.plan(order, at_ns, life)
         return [self._rest(order)]
@@ -171,20 +173,20 @@ class OrderFlow:
         """Return the size and the lifetime of an order so many cents behind the best."""
         draws = self._draws
         if behind > tables.MID:
-            return draws.pick(tables.FAR_SIZES), draws.pick(tables.FAR_LIVES)
+            return draws.pick(tables.FAR_SIZES), draws.within(tables.FAR_LIVES)
         if behind > tables.NEAR:
-            return draws.pick(tables.MID_SIZES), draws.pick(tables.MID_LIVES)
+            return draws.pick(tables.MID_SIZES), draws.within(tables.MID_LIVES)
         if draws.chance(_FLICKER):
-            return tables.FLICKER, draws.pick(tables.FLICKER_LIVES)
+            return tables.FLICKER, draws.within(tables.FLICKER_LIVES)
         size = draws.pick(tables.NEAR_SIZES)
-        return size, draws.pick(tables.PLAIN_LIVES if size < tables.BLOCK else tables.BLOCK_LIVES)
+        return size, draws.within(tables.PLAIN_LIVES if size < tables.BLOCK else tables.BLOCK_LIVES)
 
     def _placed_price(self, side: Side, behind: int) -> Price:
         """Return where an order goes that its owner wants so far behind the best: better if there is room above."""
         best = self.book.sides[side].best
         room = (self._highest(side) - best) // PRICE_PER_CENT
         if room > 0 and best:
-            behind = 0 if behind <= tables.NEAR and self._draws.chance(_IMPROVE) else behind + room
+            behind = 0 if behind <= tables.MID and self._draws.chance(_IMPROVE) else behind + room
         return self._price(side, behind)
 
     def _stand(self, side: Side) -> list[CrowdHappening]:
@@ -223,7 +225,7 @@ class OrderFlow:
         done = self._shift(quote)
         behind = self._highest(quote.side) - quote.price
         stays = tables.NEAR_STAYS if behind <= tables.NEAR * PRICE_PER_CENT else tables.FAR_STAYS
-        self._crowd.plan(quote, at_ns, self._draws.pick(stays))
+        self._crowd.plan(quote, at_ns, self._draws.within(stays))
         return done
 
     def _shift(self, quote: CrowdOrder) -> list[CrowdHappening]:
@@ -247,7 +249,7 @@ class OrderFlow:
         behind = (highest - old) // PRICE_PER_CENT
         if not 0 <= behind <= quote.behind + 20:
             return self._price(side, quote.behind)
-        if self._has_room(side) and quote.behind <= tables.NEAR and draws.chance(0.5):
+        if self._has_room(side) and quote.behind <= tables.MID and draws.chance(0.3):
             return self._price(side, 0)
         step = draws.pick(tables.STEPS)
         is_nearer = draws.chance(0.5 if behind == quote.behind else 0.7 if behind > quote.behind else 0.3)
@@ -289,7 +291,8 @@ class OrderFlow:
         """Return a deal with each order that is met; only one where an account's order may be among them."""
         deals: list[Deal] = []
         if not self.book.sides[maker].has_orders(price):
-            for order in self._crowd.at(maker, price):
+            most = self._draws.pick(_MAKERS) - 1
+            for order in self._crowd.at(maker, price)[:most]:
                 if order.size >= count:
                     break
                 deals.append(Deal(maker, price, order.size))
@@ -306,7 +309,7 @@ class OrderFlow:
         if last_level < self.book.sides[maker].sizes[limit] or not self._draws.chance(0.5):
             return []
         order = CrowdOrder(taker, complement(limit), self._draws.pick(tables.MID_SIZES))
-        self._crowd.plan(order, at_ns, self._draws.pick(tables.PLAIN_LIVES))
+        self._crowd.plan(order, at_ns, self._draws.within(tables.PLAIN_LIVES))
         return [self._rest(order)]
 
     # The book at the start
@@ -315,7 +318,7 @@ class OrderFlow:
         draws = self._draws
         for price in range(PRICE_PER_CENT, self._limit(side) + 1, PRICE_PER_CENT):
             is_floor = price <= _FLOOR
-            if is_floor or draws.chance(self._density):
+            if draws.chance(0.7 if is_floor else self._density):
                 size = draws.pick(tables.FLOOR_SIZES if is_floor else tables.STANDING_SIZES)
                 self._rest(CrowdOrder(side, price, size))
         for number in range(_QUOTES):
