@@ -18,6 +18,7 @@ from rlflow.cli.export import export
 from rlflow.cli.history import audit, book
 from rlflow.cli.markets import markets
 from rlflow.cli.recordings import import_
+from rlflow.cli.reimport import reimport
 from rlflow.cli.retention import retention
 from rlflow.cli.serve import serve
 from rlflow.config import Settings
@@ -62,7 +63,7 @@ def commands(context: click.Context, log_format: str) -> None:
         context.invoke(serve)
 
 
-for command in (serve, doctor, markets, import_, export, book, audit, retention, db, exchange, deploy):
+for command in (serve, doctor, markets, import_, export, book, audit, reimport, retention, db, exchange, deploy):
     commands.add_command(command)
 
 

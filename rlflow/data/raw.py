@@ -93,6 +93,11 @@ class RawStore:
             yield from segment_batches(segment.path, capture)
 
 
+def raw_paths(directory: Path) -> list[Path]:
+    """Return the files of a directory of compressed segments, oldest first, without changing anything there."""
+    return sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name))
+
+
 def segment_batches(path: Path, capture: UUID | None = None) -> Iterator[Batch]:
     """Yield one capture's batches (None: all) of a segment file, plain or `.zst`, with `start` and `end` -1.
 

@@ -1,0 +1,46 @@
+"""`reimport`: a capture's rows made anew."""
+
+from uuid import UUID
+
+import click
+
+from rlflow.cli.options import env_option, load_settings, open_store
+from rlflow.data.kept_frames import KeptFrames
+from rlflow.data.reimport import Reimported
+from rlflow.data.reimport import reimport as make_anew
+
+
+@click.command()
+@click.argument("capture", type=click.UUID)
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@env_option
+@click.pass_context
+def reimport(context: click.Context, capture: UUID, dry_run: bool, environment: str | None) -> None:
+    """Make the rows of CAPTURE anew from its frames, as they were received, after a bug in their decoding.
+
+    The frames are in the data directory for RL_RAW_KEEP_DAYS; if not all of a closed capture are there, nothing
+    happens. Everything changes in one transaction, beside a running service.
+    """
+    kept = KeptFrames(load_settings(context).data_dir)
+    with open_store(context, environment) as database:
+        found = make_anew(database, kept, capture, dry_run=dry_run)
+    for line in describe(found, dry_run=dry_run):
+        click.echo(line)
+
+
+def describe(found: Reimported, *, dry_run: bool) -> list[str]:
+    """Return what was read and what changed."""
+    changes = found.changes
+    kinds = sorted(changes.before.keys() | changes.after.keys())
+    rows = ", ".join(f"{changes.before[kind]:,} to {changes.after[kind]:,} {kind}s" for kind in kinds)
+    lines = [f"{found.frames:,} frames read again; rows from {rows or 'none'}"]
+    if not found.has_changed:
+        return [*lines, "nothing changes"]
+    lines += changes.examples
+    if changes.frames > len(changes.examples):
+        lines.append(f"and {changes.frames - len(changes.examples):,} frames more")
+    lines.append(
+        f"{changes.frames:,} frames with other rows, {found.gaps_removed:,} gaps fewer, {found.gaps_added:,} more, "
+        f"{found.rejected_before:,} to {found.rejected_after:,} rejected frames"
+    )
+    return [*lines, "not written: this was a dry run" if dry_run else "written"]
