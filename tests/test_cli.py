@@ -1,5 +1,6 @@
 """The command line, run in this process: what it says and with which exit code, whatever people type."""
 
+import gzip
 import json
 import random
 import socket
@@ -11,6 +12,7 @@ from typing import TypeAlias
 import attrs
 import psycopg
 import pytest
+import zstandard
 
 from rlflow.cli.exchange import spread
 from rlflow.cli.main import main
@@ -221,3 +223,46 @@ def test_old_days_go_by_command(run: Run, recording: Path, database_url: str) ->
     assert run("retention", "--keep", "soon").code == 2
     assert "dropped 0 partitions" in run("retention", "--keep", "90000d").out
     assert "clean" in run("audit").out
+
+
+@pytest.mark.parametrize("packed", ["plain", "gz", "zst"])
+def test_a_dump_is_restored_whole_and_only_where_nothing_is(
+    run: Run, recording: Path, database_url: str, other_database_url: str, packed: str
+) -> None:
+    run("import", recording, DATABASE_URL=database_url)
+    before = run("book", MARKET, "--json").out
+    dump = recording.parent / "dump.sql"
+    assert run("db", "dump", f"--file={dump}").code == 0
+    match packed:
+        case "gz":
+            dump.write_bytes(gzip.compress(dump.read_bytes()))
+        case "zst":
+            dump.write_bytes(zstandard.compress(dump.read_bytes()))
+    refused = run("db", "restore", dump)
+    assert (refused.code, "there is a store of recordings already" in refused.err) == (2, True)
+    restored = run("db", "restore", dump, DATABASE_URL=other_database_url)
+    assert (restored.code, restored.out, restored.err) == (0, "restored the store of recordings: 1 captures\n", "")
+    assert run("book", MARKET, "--json").out == before
+    assert "clean" in run("audit").out
+
+
+def test_half_a_dump_restores_nothing(
+    run: Run, recording: Path, tmp_path: Path, database_url: str, other_database_url: str
+) -> None:
+    run("import", recording, DATABASE_URL=database_url)
+    dump = tmp_path / "dump.sql"
+    run("db", "dump", f"--file={dump}")
+    whole = dump.read_text()
+    dump.write_text(whole.replace("CREATE INDEX", "CREATE NONSENSE", 1))
+    broken = run("db", "restore", dump, DATABASE_URL=other_database_url)
+    assert (broken.code, broken.err.splitlines()[-1]) == (
+        1,
+        f"error: {dump} could not be restored; nothing was changed",
+    )
+    assert run("audit").err == "error: nothing is stored yet\n"
+    refused = run("db", "restore", recording)
+    assert (refused.code, "is no dump of a store" in refused.err) == (2, True)
+    dump.write_text(whole)
+    elsewhere = run("db", "restore", dump, RL_DB_SCHEMA="elsewhere")
+    assert (elsewhere.code, "RL_DB_SCHEMA" in elsewhere.err) == (2, True)
+    assert run("db", "restore", dump, RL_DB_SCHEMA="public").code == 0

@@ -19,7 +19,8 @@ def test_the_two_set_up_commands_stand_on_the_first_screen() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "doctor", "markets", "import", "export", "book", "audit", "retention", "exchange", "db", "deploy"]
+    "command",
+    ["", "doctor", "markets", "import", "export", "book", "audit", "reimport", "retention", "exchange", "db", "deploy"],
 )
 def test_the_help_texts_are_the_real_ones(command: str) -> None:
     result = CliRunner().invoke(commands, [*command.split(), "--help"], prog_name="rlflow", terminal_width=110)
