@@ -9,11 +9,14 @@ import msgspec
 import psycopg
 import pytest
 
+from rlflow.data import postgres
 from rlflow.data.database import Database
 from rlflow.errors import DatabaseAwayError, OtherWriterError, StoreError
 from rlflow.session.records import Closed
 from rlflow.session.rows import Counts, RejectRow, ResumeState, Rows
 from tests.cut_line import breakable_line
+from tests.faults.line import line_to
+from tests.faults.scene import through, to_server
 from tests.rows_by_hand import (
     MARKET,
     NOON_NS,
@@ -249,6 +252,32 @@ def test_a_line_cut_in_the_middle_of_a_commit_writes_nothing(database_url: str) 
         assert everything(anew) == before
         anew.commit([behind])
         assert anew.committed(rows.capture) == behind.upto_frame
+
+
+def test_an_answer_that_never_comes_is_not_waited_for(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line stands, the server has committed, and nothing ever comes back: no keep-alive notices that."""
+    rows = first()
+    with connect(database_url) as database:
+        database.commit([rows])
+    behind = following(rows, delta(4, "yes", 4200, 100, 200))
+    with line_to(to_server(database_url)) as line, connect(through(database_url, line.port)) as database:
+        line.hold_answer_to = b"COMMIT"
+        monkeypatch.setattr(postgres, "ANSWER_LIMIT_S", 0.3)
+        with pytest.raises(DatabaseAwayError, match="no answer"):
+            database.commit([behind])
+        with pytest.raises(DatabaseAwayError):
+            database.committed(rows.capture)
+    with connect(database_url) as anew:
+        assert anew.committed(rows.capture) == 4
+
+
+def test_what_may_take_long_is_waited_for(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "ANSWER_LIMIT_S", 0.1)
+    with database.connection.transaction():
+        postgres.take_time(database.connection)
+        assert fetch(database, "SELECT pg_sleep(0.5)::text") == [("",)]
+    with pytest.raises(DatabaseAwayError), postgres.translated():
+        database.connection.execute("SELECT pg_sleep(0.5)")
 
 
 def test_an_absent_server_is_told_apart_from_a_wrong_store() -> None:

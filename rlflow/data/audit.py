@@ -17,7 +17,7 @@ from rlflow.data.audited_book import AuditedBook, AuditedSnapshot
 from rlflow.data.captures import CaptureRecord
 from rlflow.data.database import Database
 from rlflow.data.partitions import DAY_NS, complete_days
-from rlflow.data.postgres import Connection, translated
+from rlflow.data.postgres import Connection, take_time, translated
 from rlflow.units import Nanos
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -86,7 +86,7 @@ def audit(database: Database, market: str | None = None, progress: Progress = _s
     connection = database.connection
     with translated(), connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        connection.execute("SET LOCAL statement_timeout = 0")
+        take_time(connection)
         records = database.captures()
         work = _Audit(connection, market, progress, sum(record.counts.stored for record in records))
         for record in records:

@@ -11,7 +11,7 @@ import attrs
 
 from rlflow.data.captures import CaptureRecord
 from rlflow.data.database import Database
-from rlflow.data.postgres import Connection, translated
+from rlflow.data.postgres import Connection, take_time, translated
 from rlflow.data.rebuild import END_OF_TIME
 from rlflow.data.stored_rows import Selection, StoredRow, stored_rows
 from rlflow.session.rows import GapRow
@@ -79,7 +79,7 @@ def export(
     connection = database.connection
     with translated(), connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        connection.execute("SET LOCAL statement_timeout = 0")
+        take_time(connection)
         records = [
             record
             for record in database.captures()

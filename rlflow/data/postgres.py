@@ -2,21 +2,44 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 
 from rlflow.errors import DatabaseAwayError, StoreError
 
+T = TypeVar("T")
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 60_000
+ANSWER_LIMIT_S = 75.0
+"""The server ends a statement before this. One that has not answered by then hangs, or something between us does."""
 
 
 class RowRefusedError(Exception):
     """PostgreSQL does not accept the content of a row; nothing was written."""
+
+
+class _BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that waits for no answer for ever; keep-alives show that the peer's kernel lives, and nothing more."""
+
+    is_patient = False
+    """Whether this transaction may take as long as it must."""
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Wait for the server; a connection whose answer did not come in time is closed, since it may still come."""
+        self.is_patient = self.is_patient and self.pgconn.transaction_status != TransactionStatus.IDLE
+        if self.is_patient or timeout is not None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, ANSWER_LIMIT_S)
+        except errors._WaitTimeout:  # the only name it has
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer for {ANSWER_LIMIT_S:g} s") from None
 
 
 def connect(url: str) -> Connection:
@@ -26,7 +49,7 @@ def connect(url: str) -> Connection:
         DatabaseAwayError: it cannot be reached now.
     """
     with translated():
-        connection = psycopg.connect(
+        connection = _BoundedConnection.connect(
             url,
             autocommit=True,
             application_name="rlflow",
@@ -40,10 +63,20 @@ def connect(url: str) -> Connection:
         )
         # Not as start-up options: those belong to the address, where some hosters want their own.
         connection.execute(
-            "SELECT set_config('statement_timeout', %s, false), set_config('synchronous_commit', 'on', false)",
+            # The server notices a host that died as soon as we notice its death: locks end with their connection.
+            """SELECT set_config('statement_timeout', %s, false), set_config('synchronous_commit', 'on', false),
+                      set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),
+                      set_config('tcp_keepalives_count', '3', false)""",
             (str(STATEMENT_TIMEOUT_MS),),
         )
     return connection
+
+
+def take_time(connection: Connection) -> None:
+    """Let the statements of the transaction that the connection is in take as long as they must."""
+    connection.execute("SET LOCAL statement_timeout = 0")
+    if isinstance(connection, _BoundedConnection):
+        connection.is_patient = True
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from rlflow.data.captures import CaptureRecord
 from rlflow.data.coverage import Leg, legs
 from rlflow.data.database import Database
 from rlflow.data.market_history import MarketHistory, read_market
-from rlflow.data.postgres import Connection, translated
+from rlflow.data.postgres import Connection, take_time, translated
 from rlflow.data.rebuild import END_OF_TIME, last_frame
 from rlflow.data.stored_books import books_at
 from rlflow.data.stored_rows import Selection, StoredRow, foreign_trades, stored_rows
@@ -59,7 +59,7 @@ def replay(database: Database, market: str, *, start_ns: Nanos = 0, end_ns: Nano
     connection = database.connection
     with translated(), connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        connection.execute("SET LOCAL statement_timeout = 0")
+        take_time(connection)
         history = read_market(connection, database.captures(), market, start_ns, end_ns)
         followed = legs(history.stretches, start_ns, end_ns)
         work = _Replay(connection, market, history.records, history)

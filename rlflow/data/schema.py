@@ -14,7 +14,7 @@ import attrs
 from psycopg import sql
 
 from rlflow.data.migrations import MIGRATIONS
-from rlflow.data.postgres import Connection
+from rlflow.data.postgres import Connection, take_time
 from rlflow.errors import StoreError
 
 NEWEST_VERSION: Final = 1 + len(MIGRATIONS)
@@ -84,6 +84,7 @@ def _install_or_upgrade(connection: Connection, db_schema: str, environment: str
         )
     elif store.environment == environment:
         for version, script in enumerate(migrations[store.schema_version - 1 :], start=store.schema_version + 1):
+            take_time(connection)
             connection.execute(script.encode())
             connection.execute("UPDATE rl_meta SET schema_version = %s", (version,))
     installed = read_store(connection, db_schema)

@@ -11,7 +11,7 @@ import attrs
 import httpx
 import psycopg
 
-from tests.faults.line import Line, line_to, to_tcp, to_unix
+from tests.faults.line import Connect, Line, line_to, to_tcp, to_unix
 from tests.faults.truth import Truth, listening
 from tests.faults.verdict import Verdict, judge
 from tests.running import Running, exchange, service, wait_for
@@ -67,7 +67,7 @@ def scene(directory: Path, database_url: str, *, rate: int = 500, arguments: tup
         assert venue.port is not None
         truth = stack.enter_context(listening(found["KALSHI_WS_URL"], directory / "venue" / "keys", MARKETS))
         to_venue = stack.enter_context(line_to(to_tcp(venue.hostname, venue.port)))
-        to_database = stack.enter_context(line_to(_to_server(database_url)))
+        to_database = stack.enter_context(line_to(to_server(database_url)))
         yield Scene(
             directory=directory,
             database_url=database_url,
@@ -77,19 +77,20 @@ def scene(directory: Path, database_url: str, *, rate: int = 500, arguments: tup
             to_database=to_database,
             settings={
                 **{name: value.replace(f":{venue.port}", f":{to_venue.port}") for name, value in found.items()},
-                "DATABASE_URL": _through(database_url, to_database.port),
+                "DATABASE_URL": through(database_url, to_database.port),
                 "RL_ORDERBOOK_FLUSH_INTERVAL": "0.2",
             },
         )
 
 
-def _to_server(url: str) -> Any:
+def to_server(url: str) -> Connect:
+    """Return what connects to the server of a database."""
     with psycopg.connect(url) as direct:
         host, port = direct.info.host, direct.info.port
     return to_unix(f"{host}/.s.PGSQL.{port}") if host.startswith("/") else to_tcp(host, port)
 
 
-def _through(url: str, port: int) -> str:
+def through(url: str, port: int) -> str:
     """Return the same database's address by the line."""
     with psycopg.connect(url) as direct:
         user, name = direct.info.user, direct.info.dbname
