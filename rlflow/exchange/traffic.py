@@ -20,7 +20,7 @@ from rlflow.units import Nanos, Price
 NATURAL_RATE = 66.7
 """Messages in a second of a flow's own time, on average: 65.2 changes and 1.5 trades in the recordings."""
 # Without the silences it is more; measured over some minutes of several seeds.
-_RATES = {NATURAL: NATURAL_RATE, LIVELY: 79.0}
+_RATES = {NATURAL: NATURAL_RATE, LIVELY: 75.0}
 
 
 @attrs.define(eq=False)
