@@ -1,5 +1,6 @@
 """The running service: every channel and every long-lived task, in the order of the data's flow."""
 
+import secrets
 import socket
 import time
 from contextlib import closing
@@ -17,6 +18,7 @@ from rlflow.data.journal import Journal
 from rlflow.data.lock import DirectoryLock
 from rlflow.data.orderbook_state import OrderbookState
 from rlflow.data.raw import RawStore
+from rlflow.data.retention_task import Retention
 from rlflow.data.self_check import SelfCheck
 from rlflow.data.stores import Stores
 from rlflow.data.write_queue import WriteQueue
@@ -51,6 +53,7 @@ class _Parts:
     books: OrderbookState
     writer: WriteQueue
     self_check: SelfCheck
+    retention: Retention
     stores: Stores
     loop: LoopWatch
     send_batches: trio.MemorySendChannel[Batch]
@@ -113,6 +116,7 @@ def _build(settings: Settings) -> _Parts:
         environment=settings.environment,
         batch_size=settings.batch_size,
         flush_interval_s=settings.flush_interval_s,
+        recorder=secrets.randbits(31),
     )
     return _Parts(
         settings=settings,
@@ -121,6 +125,7 @@ def _build(settings: Settings) -> _Parts:
         books=books,
         writer=writer,
         self_check=SelfCheck(books, writer, connect),
+        retention=Retention(connect, settings.retention_days),
         stores=stores,
         loop=LoopWatch(),
         send_batches=send_batches,
@@ -203,6 +208,7 @@ async def _run_pipeline(parts: _Parts, follow: FollowingParts, stop: trio.Event)
         background.start_soon(_sync_journal, parts.journal, parts.settings.flush_interval_s, name="journal sync")
         if parts.settings.sample_rate == 1:
             background.start_soon(parts.self_check.run, name="self check")
+        background.start_soon(parts.retention.run, name="retention")
         for name, run in follow.background.items():
             background.start_soon(run, name=name)
         async with trio.open_nursery() as pipeline:
@@ -233,5 +239,5 @@ def _describe(parts: _Parts, follow: FollowingParts) -> Service:
         stored_counts=parts.writer.stored_counts,
         loop=parts.loop,
         started_ns=started_ns,
-        others=follow.figures,
+        others={**follow.figures, "retention": parts.retention.statistics},
     )

@@ -1,0 +1,205 @@
+"""The roster's sources: REST that may be away, events, the clock; and what feeds do when a market opens."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from rlflow.data.feeds import Feeds, Lane
+from rlflow.data.following import LIST_INTERVAL_S, PAUSE_S, RETRY_S, Following, MarketLists
+from rlflow.data.orderbook_client import FeedStatus
+from rlflow.errors import FeedLostError, VenueAwayError
+from rlflow.kalshi.lifecycle import LIFECYCLE, EventFeeUpdate, FeeUpdate, MarketEvent, MarketLifecycle
+from rlflow.kalshi.messages import Subscribed, SubscribedBody
+from rlflow.kalshi.notices import BooksInvalid, Heard
+from rlflow.kalshi.roster import SECOND, Roster
+from rlflow.kalshi.sheets import MarketSheet
+from tests.service_figures import LANE
+from tests.test_roster import NOW, created, seconds, sheet
+
+
+@attrs.define
+class Lists(MarketLists):
+    """A REST interface; `found` are the open markets."""
+
+    found: list[MarketSheet] = attrs.Factory(list)
+    is_away: bool = False
+    asked: list[str] = attrs.Factory(list)
+
+    async def markets(
+        self, *, tickers: Sequence[str] | None = None, series: str | None = None, status: str | None = None
+    ) -> list[MarketSheet]:
+        await trio.lowlevel.checkpoint()
+        self.asked.append(status or ",".join(tickers or ()))
+        if self.is_away:
+            raise VenueAwayError("no answer")
+        return self.found if status == "open" and series == "KXS" else []
+
+
+@attrs.define
+class Told:
+    markets: list[str] = attrs.Factory(list)
+    events: list[str] = attrs.Factory(list)
+
+    def learn(self, tickers: Iterable[str]) -> None:
+        self.markets += tickers
+
+    def learn_event(self, event_ticker: str) -> None:
+        self.events.append(event_ticker)
+
+
+def wall(base_ns: int = NOW) -> Callable[[], int]:
+    """A wall clock that goes with Trio's."""
+    start = trio.current_time()
+    return lambda: base_ns + round((trio.current_time() - start) * SECOND)
+
+
+SUBSCRIBED = Heard(Subscribed(SubscribedBody(LIFECYCLE, 3), id=2))
+A_ROUND = ["unopened", "open", "paused", "closed"]
+
+
+async def test_lists_come_at_the_start_every_five_minutes_and_after_a_lost_connection(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rest = Lists([sheet("KXS-1", "active", -5, 600)])
+    following = Following(Roster((), ("KXS",)), rest, wall_ns=wall())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(following.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert following.followed() == ("KXS-1",)
+        assert rest.asked == A_ROUND
+        await trio.sleep(LIST_INTERVAL_S + PAUSE_S + 1)
+        assert rest.asked == A_ROUND * 2
+        for notice in (SUBSCRIBED, BooksInvalid(3, (), "sequence gap"), SUBSCRIBED):
+            following.hear(notice)
+        await trio.sleep(PAUSE_S + 1)
+        assert rest.asked == A_ROUND * 3
+        following.hear(BooksInvalid(1, ("KXS-1",), "sequence gap"))
+        await trio.sleep(PAUSE_S + 1)
+        assert rest.asked == A_ROUND * 3
+        nursery.cancel_scope.cancel()
+
+
+async def test_while_rest_is_away_events_are_followed_and_rest_is_asked_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rest = Lists([sheet("KXS-2", "active", -5, 600)], is_away=True)
+    following = Following(Roster(("KXA-1",), ("KXS",)), rest, wall_ns=wall())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(following.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert following.statistics().last_error == "no answer"
+        following.hear(Heard(MarketLifecycle(created("KXS-1", 0, 900), 3, 1)))
+        assert following.followed() == ("KXA-1", "KXS-1")
+        rest.is_away = False
+        await trio.sleep(RETRY_S + PAUSE_S + 1)
+        assert following.followed() == ("KXA-1", "KXS-2", "KXS-1")
+        figures = following.statistics()
+        assert (figures.last_error, figures.lists, figures.events) == (None, 1, 1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_heard_of_our_markets_is_passed_on_to_who_keeps_their_sheets() -> None:
+    following = Following(Roster(("KXA-1-T",), ("KXS",)), wall_ns=lambda: NOW)
+    following.news = told = Told()
+    following.hear(Heard(MarketLifecycle(created("KXS-1", 0, 900), 3, 1)))
+    following.hear(Heard(MarketLifecycle(MarketEvent("KXOTHER-1", "settled"), 3, 2)))
+    following.hear(Heard(EventFeeUpdate(FeeUpdate("KXA-1"), 3, 3)))
+    following.hear(Heard(EventFeeUpdate(FeeUpdate("KXOTHER-1"), 3, 4)))
+    assert (told.markets, told.events) == (["KXS-1"], ["KXA-1"])
+
+
+async def test_a_wait_ends_when_a_time_of_a_market_comes(autojump_clock: trio.testing.MockClock) -> None:
+    following = Following(Roster((), ("KXS",)), wall_ns=wall())
+    following.hear(Heard(MarketLifecycle(created("KXS-1", 100, 900), 3, 1)))
+    await following.wait_changed(1)
+    began = trio.current_time()
+    await following.wait_changed(1_000)
+    assert trio.current_time() - began == pytest.approx(40)
+    await following.wait_changed(30)
+    assert trio.current_time() - began == pytest.approx(70)
+
+
+@attrs.define
+class StillFeed:
+    """A feed that does nothing but remember."""
+
+    lane: Lane
+    asked: list[str] = attrs.Factory(list)
+    follows: list[Sequence[str]] = attrs.Factory(list)
+    is_connected: bool = True
+
+    async def run(self, stop: trio.Event) -> None:
+        await stop.wait()
+
+    def follow(self, tickers: Sequence[str]) -> None:
+        self.follows.append(tickers)
+
+    def resnapshot(self, tickers: Sequence[str] | None = None) -> None:
+        if not self.is_connected:
+            raise FeedLostError("not connected")
+        self.asked += tickers or ()
+
+    def statistics(self) -> FeedStatus:
+        return attrs.evolve(LANE.feed, state="connected" if self.is_connected else "waiting")
+
+
+@attrs.define
+class StillBooks:
+    valid: set[str] = attrs.Factory(set)
+    retained: tuple[str, ...] = ()
+
+    def is_valid(self, ticker: str) -> bool:
+        return ticker in self.valid
+
+    def retain(self, tickers: Iterable[str]) -> None:
+        self.retained = tuple(tickers)
+
+
+async def test_a_market_that_opens_without_a_book_is_asked_for(autojump_clock: trio.testing.MockClock) -> None:
+    following = Following(Roster((), ("KXS",)), wall_ns=wall())
+    made: list[StillFeed] = []
+
+    def make(lane: Lane) -> StillFeed:
+        made.append(StillFeed(lane))
+        return made[-1]
+
+    books, stop = StillBooks({"KXS-1"}), trio.Event()
+    feeds = Feeds(following, make, books, capacity=10, wall_ns=wall())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feeds.run, stop)
+        for number in (1, 2):
+            following.hear(Heard(MarketLifecycle(created(f"KXS-{number}", 100, 900), 3, number)))
+        await trio.sleep(99)
+        assert made[0].follows == [("KXS-1", "KXS-2")]
+        assert made[0].asked == []
+        await trio.sleep(2)
+        assert made[0].asked == ["KXS-2"]
+        assert books.retained == ("KXS-1", "KXS-2")
+        stop.set()
+
+
+async def test_snapshots_are_asked_of_the_feeds_that_have_the_markets() -> None:
+    following = Following(Roster(("A-1", "A-2", "A-3")), wall_ns=lambda: seconds(0))
+    made: list[StillFeed] = []
+
+    def make(lane: Lane) -> StillFeed:
+        made.append(StillFeed(lane))
+        return made[-1]
+
+    feeds, stop = Feeds(following, make, StillBooks(), capacity=2), trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feeds.run, stop)
+        await trio.testing.wait_all_tasks_blocked()
+        assert [feed.lane.hears_lifecycle for feed in made] == [True, False]
+        feeds.resnapshot(["A-1", "A-3"])
+        assert [feed.asked for feed in made] == [["A-1"], ["A-3"]]
+        made[1].is_connected = False
+        feeds.resnapshot()
+        assert [feed.asked for feed in made] == [["A-1", "A-1", "A-2"], ["A-3"]]
+        with pytest.raises(FeedLostError):
+            feeds.resnapshot(["A-3"])
+        assert not feeds.statistics().is_connected
+        stop.set()
