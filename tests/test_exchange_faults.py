@@ -130,6 +130,16 @@ async def test_a_ping_behind_our_close_frame_harms_only_its_own_connection(crede
             assert (await client.hear())[0]["type"] == "subscribed"
 
 
+async def test_a_disconnect_waits_for_nobody_who_does_not_read(credentials: Credentials) -> None:
+    async with running(credentials, rate=20_000.0, goodbye_s=0.2) as exchange:
+        stream = await raw_subscriber(exchange, credentials)
+        async with stream:
+            while exchange.statistics().connections == 0 or exchange.statistics().sent_frames < 100:  # noqa: ASYNC110  (seen from outside)
+                await trio.sleep(0.01)
+            await exchange.disconnect()
+            assert exchange.statistics().connections == 0
+
+
 @pytest.mark.parametrize(
     "nonsense", [b"\x81\x05hello", b"\xff\xff\xff\xff", b"\x82\x80\0\0\0\0", b"\x81\x81\0\0\0\0\xff"]
 )

@@ -39,7 +39,7 @@ async def test_a_signed_client_gets_books_and_their_changes(tmp_path: Path, kind
         await client.say(subscribe(1, *DEFAULT_TICKERS))
         frames = await client.hear(300)
         assert [each["type"] for each in frames[:5]] == ["subscribed"] * 2 + ["orderbook_snapshot"] * 3
-        assert {each["type"] for each in frames[5:]} == {"orderbook_delta", "trade"}
+        assert "orderbook_delta" in {each["type"] for each in frames[5:]} <= {"orderbook_delta", "trade"}
         assert gapless(frames)
         assert exchange.statistics().connections == 1
 

@@ -84,11 +84,10 @@ class Audience:
             await link.wait_room()
 
     async def part(self, ending: Ending) -> None:
-        """Send everyone the rest, then end all connections, and wait until they are gone."""
+        """End all connections behind what is queued by now, and wait until they are gone, however slowly they read."""
         leaving = tuple(self._links)
         for link in leaving:
-            await link.wait_drained()
-            link.end(ending)
+            link.finish(ending)
         while not self._links.isdisjoint(leaving):
             await self._changed.wait()
 

@@ -82,10 +82,11 @@ class Link:
         while self.is_full:
             await self._progress.wait()
 
-    async def wait_drained(self) -> None:
-        """Wait until everything queued has left, or never will."""
-        while (self._in_flight or len(self._outlet.outbox)) and not self._ended.is_set():
-            await self._progress.wait()
+    def finish(self, ending: Ending) -> None:
+        """Let the connection end so behind what is queued by now; nothing more is queued."""
+        if self._outlet.ending is None:
+            self._outlet.ending = ending
+            self._news.set()
 
     async def listen(self, on_command: Callable[[], None]) -> None:
         """Carry out commands until the peer leaves; `on_command` is called after each."""
@@ -123,7 +124,7 @@ class Link:
             self._in_flight = []
             self._tell_progress()
             return
-        if self._outlet.ending is not None:
+        if self._outlet.ending is not None and not len(self._outlet.outbox):
             self.end(self._outlet.ending)
         with trio.move_on_after(self._until_due_s()):
             await self._news.wait()

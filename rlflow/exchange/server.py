@@ -66,8 +66,16 @@ class Exchange:
         return self._audience.inject(fault if isinstance(fault, Fault) else Fault(fault))
 
     async def disconnect(self, ending: Ending | None = None) -> None:
-        """End all connections behind what is queued, as for maintenance, and wait until they are gone."""
-        await self._audience.part(ending or MAINTENANCE)
+        """End all connections behind what is queued, as for maintenance, and wait until they are gone.
+
+        Who has not read that within `goodbye_s` gets the rest no more.
+        """
+        ending = ending or MAINTENANCE
+        with trio.move_on_after(self.config.goodbye_s) as scope:
+            await self._audience.part(ending)
+        if scope.cancelled_caught:
+            self._audience.end(ending)
+            await self._audience.part(ending)
 
 
 async def serve(
