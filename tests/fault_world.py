@@ -18,7 +18,7 @@ from rlflow.units import Side, format_count, format_price
 
 START_MS = 1_795_305_600_000
 STEP_MS = 50
-STEPS_TO_KNOW = 5
+STEPS_TO_KNOW = 10
 SILENT_MS = 25_000
 RECONNECT_MS = 1_000
 

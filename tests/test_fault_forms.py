@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlflow.exchange.conversation import Limits
@@ -46,6 +46,7 @@ def struck(fault: Fault, *items: Item) -> list[Frame]:
 # -- in words ---------------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=40)
 @given(st.sampled_from(FaultKind), st.data())
 def test_a_fault_is_the_same_after_a_way_through_json(kind: FaultKind, data: st.DataObject) -> None:
     fault = Fault(kind, **{name: data.draw(VALUES[name]) for name in parameters(kind)})
@@ -66,6 +67,7 @@ def test_the_next_frame_of_every_connection_is_meant_if_nothing_else_is_said() -
         ({"kind": "meteorite"}, "no fault is called 'meteorite'"),
         ({"kind": "drop", "seconds": 3}, "'drop' takes no 'seconds'; it takes number, connection, channel"),
         ({"kind": "time out", "channel": "trade"}, "takes no 'channel'; it takes number, connection, command"),
+        ({"kind": "close", "count": 2}, "'close' takes no 'count'"),
         ({"kind": "drop", "number": "3"}, r"Expected `int`, got `str` - at `\$.number`"),
         ({"kind": "drop", "number": 0}, "'drop' cannot have number 0"),
         ({"kind": "drop", "count": -1}, "cannot have count -1"),
@@ -81,6 +83,11 @@ def test_the_next_frame_of_every_connection_is_meant_if_nothing_else_is_said() -
 def test_a_fault_that_makes_no_sense_is_refused_with_the_reason(content: object, what: str) -> None:
     with pytest.raises(ValueError, match=what):
         Fault.from_json(content)
+
+
+def test_a_parameter_that_means_nothing_is_refused_in_code_too() -> None:
+    with pytest.raises(ValueError, match="'stall writes' takes no 'count'"):
+        Fault(FaultKind.STALL_WRITES, count=2)
 
 
 def test_every_kind_is_explained_in_one_line() -> None:
@@ -110,6 +117,15 @@ def test_several_faults_may_strike_one_frame() -> None:
     frames = desk.publish(delta(), delta())
     assert [(each["seq"], "clock" in each["msg"]) for each in frames] == [(2, False), (2, False)]
     assert desk.conversation.outlet.ending is not None
+
+
+def test_a_text_that_one_fault_breaks_is_altered_by_the_others_first() -> None:
+    desk = Desk(None, *(Fault(kind, 2) for kind in (FaultKind.GARBLE, FaultKind.UNKNOWN_FIELD, FaultKind.DUPLICATE)))
+    desk.say(subscribe(1, "A", channels=[ORDERBOOK]))
+    desk.conversation.publish([delta()], desk.now_ms)
+    first, second = desk.read_bytes()
+    assert first == second
+    assert len(first) > len(json.dumps(desk.publish(delta())[0], separators=(",", ":"))) // 2
 
 
 # -- in a frame -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ Theory of operation::
 * The `venue` is the facade of the simulation: the `floor` has every market's book and records and publishes what
   happens there, `market_life` leads markets from creation to payment by a `timetable`, `traffic` says which market's
   crowd acts next, `venue_control` is for tests. REST works on the same facade.
+* Faults are data: a kind with parameters, and where it strikes (`faults`, explained in `fault_kinds`). A connection's
+  `fault_script` counts frames and commands; its `outlet` and `replies` let happen what is struck.
 * Everything up to the outbox is pure: time and seed are arguments, so the same seed gives the same bytes. Trio begins
   at `sources`, `link`, `audience` and `server`.
 * The simulated market never waits: who reads too slowly gets error 25, as on the venue. A replay, and a simulation

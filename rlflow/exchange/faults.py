@@ -49,6 +49,10 @@ class Fault:
     size_bytes: int = 2**20
 
     def __attrs_post_init__(self) -> None:
+        allowed = ("kind", *parameters(self.kind))
+        for field in attrs.fields(Fault):
+            if field.name not in allowed and getattr(self, field.name) != field.default:
+                raise ValueError(_needless(self.kind, field.name))
         for name, is_good in self._checks().items():
             if not is_good:
                 raise ValueError(f"a fault {self.kind.value!r} cannot have {name} {getattr(self, name)!r}")
@@ -87,9 +91,8 @@ class Fault:
         if not isinstance(content, dict):
             raise ValueError("a fault is a JSON object with a 'kind'")  # noqa: TRY004  # one error for the caller
         kind = _kind(content.get("kind"))
-        allowed = parameters(kind)
-        for name in content.keys() - {"kind", *allowed}:
-            raise ValueError(f"a fault {kind.value!r} takes no {name!r}; it takes {', '.join(allowed)}")
+        for name in content.keys() - {"kind", *parameters(kind)}:
+            raise ValueError(_needless(kind, name))
         try:
             return msgspec.convert({**content, "kind": kind.value}, cls)
         except msgspec.ValidationError as error:
@@ -104,6 +107,10 @@ def parameters(kind: FaultKind) -> tuple[str, ...]:
     """Return the names of the parameters that mean something to a kind of fault."""
     trait = TRAITS[kind]
     return ("number", "connection", *_WHERE[trait.target], *trait.takes)
+
+
+def _needless(kind: FaultKind, name: str) -> str:
+    return f"a fault {kind.value!r} takes no {name!r}; it takes {', '.join(parameters(kind))}"
 
 
 def _kind(word: object) -> FaultKind:

@@ -25,7 +25,8 @@ def alter(kind: FaultKind, frame: bytes) -> bytes:
     if kind not in _ALTERATIONS:
         raise ValueError(f"{kind} alters no frame")
     fields = msgspec.json.decode(frame)
-    _ALTERATIONS[kind](fields)
+    if isinstance(fields.get("msg"), dict):
+        _ALTERATIONS[kind](fields)
     return msgspec.json.encode(fields)
 
 

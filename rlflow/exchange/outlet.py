@@ -59,7 +59,8 @@ class Outlet:
         """Send a data frame, or what its faults make of it; return the error with which the subscription fails now."""
         if self.is_over:
             return None
-        faults = self.script.strike_frame(held.channel, ticker, frame)
+        # What breaks the text comes last: nothing else can be done to it then.
+        faults = sorted(self.script.strike_frame(held.channel, ticker, frame), key=lambda each: each.kind in _BREAKING)
         sent = [frame]
         overtaken = self._swapped.pop(held, [])
         for fault in faults:
@@ -122,6 +123,7 @@ class Outlet:
         return None
 
 
+_BREAKING = frozenset({FaultKind.GARBLE, FaultKind.BAD_UTF8})
 _INVENTING = frozenset(
     {
         FaultKind.NEGATIVE,

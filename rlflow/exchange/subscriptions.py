@@ -217,6 +217,8 @@ class Subscriptions:
 
     def _send_snapshots(self, held: Subscription, tickers: tuple[str, ...], command_id: int, now_ms: int) -> None:
         for ticker in tickers:
+            if not self._lives(held):
+                return
             image = self._markets.image(ticker)
             if image is None or self._outlet.script.strike_snapshot(ticker):
                 continue
@@ -227,8 +229,11 @@ class Subscriptions:
     def _send_quotes(self, held: Subscription, tickers: tuple[str, ...], now_ms: int) -> None:
         for ticker in tickers:
             quote = self._markets.quote(ticker)
-            if quote is not None:
+            if quote is not None and self._lives(held):
                 self._send(held, ticker, held.frame(quote), now_ms)
+
+    def _lives(self, held: Subscription) -> bool:
+        return self._held.get(held.channel) is held
 
     def _send(self, held: Subscription, ticker: str, frame: bytes, now_ms: int) -> None:
         failure = self._outlet.send(held, ticker, frame, now_ms)
