@@ -6,11 +6,12 @@ gaps between actions are lognormal too, so that actions come in volleys of a few
 stream has a variance of counts per second equal to their mean; the recorded one, and this one, a hundred times that.
 """
 
+import functools
 import math
 
 import attrs
 
-from rlflow.exchange.draws import Draws
+from rlflow.exchange.draws import NORMAL_QUANTILES, Draws
 from rlflow.units import Nanos
 
 _CELL_NS: Nanos = 50_000_000
@@ -56,7 +57,7 @@ class Activity:
         variance = tempo.life**2 + tempo.slow**2 + tempo.quick**2
         self._level = math.log(tempo.actions_per_s * 1e-9) + tempo.life * draws.normal() - variance / 2
         self._highest = math.log(tempo.actions_per_s * 1e-9) + tempo.highest
-        self._mean_gap = math.exp(tempo.gap**2 / 2)
+        self._gaps = _gaps(tempo.gap)
         self._longest_ns = round(tempo.longest_s * 1e9)
         self._cell_ends_ns = began_ns
         self._intensity = 0.0
@@ -67,7 +68,7 @@ class Activity:
         due_ns = at_ns + int(_LEAST_NS * (0.3 + draws.random()))
         if draws.chance(self._tempo.echo):
             return due_ns
-        left = math.exp(self._tempo.gap * draws.normal()) / self._mean_gap
+        left = draws.pick(self._gaps)
         latest_ns = at_ns + self._longest_ns
         if due_ns - self._cell_ends_ns > self._longest_ns:
             # Nobody asked for long; what the intensity did meanwhile is of no interest.
@@ -86,6 +87,12 @@ class Activity:
         self._cell_ends_ns += _CELL_NS
         level = self._level + self._slow.step() + self._quick.step()
         self._intensity = math.exp(min(level, self._highest))
+
+
+@functools.cache
+def _gaps(deviation: float) -> tuple[float, ...]:
+    """Return quantiles of a lognormal distribution with mean 1."""
+    return tuple(math.exp(deviation * normal - deviation**2 / 2) for normal in NORMAL_QUANTILES)
 
 
 class _Memory:

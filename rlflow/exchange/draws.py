@@ -12,7 +12,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _STEPS = 4096
-_NORMAL = tuple(NormalDist().inv_cdf((step + 0.5) / _STEPS) for step in range(_STEPS))
+NORMAL_QUANTILES = tuple(NormalDist().inv_cdf((step + 0.5) / _STEPS) for step in range(_STEPS))
+"""Evenly spaced quantiles of the standard normal distribution."""
 
 
 class Draws:
@@ -42,4 +43,4 @@ class Draws:
 
     def normal(self) -> float:
         """Return a standard normal number, at most 3.7 from 0."""
-        return _NORMAL[int(self.random() * _STEPS)]
+        return NORMAL_QUANTILES[int(self.random() * _STEPS)]

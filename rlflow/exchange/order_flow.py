@@ -68,7 +68,8 @@ class OrderFlow:
         self._fill("yes", began_ns)
         self._fill("no", began_ns)
         self._busy_ns = self._activity.next_ns(began_ns)
-        self.next_due_ns = min(self._busy_ns, self._crowd.hasty_due_ns)
+        self._hasty_ns = self._crowd.hasty_due_ns
+        self.next_due_ns = min(self._busy_ns, self._hasty_ns)
         """When the next action is due."""
 
     @property
@@ -81,7 +82,7 @@ class OrderFlow:
 
         Nothing only if accounts' orders leave the crowd no room on either side.
         """
-        if self._crowd.hasty_due_ns <= min(at_ns, self._busy_ns):
+        if self._hasty_ns <= at_ns and self._hasty_ns <= self._busy_ns:
             order = self._crowd.next_hasty()
             done = self._move(order, at_ns) if order.is_quote else self._withdraw(order)
         else:
@@ -89,7 +90,8 @@ class OrderFlow:
             self._follow_fair(at_ns)
             done = self._give_way(at_ns) or self._act(self._draws.random(), at_ns)
         done = done or self._add(at_ns)
-        self.next_due_ns = min(self._busy_ns, self._crowd.hasty_due_ns)
+        self._hasty_ns = self._crowd.hasty_due_ns
+        self.next_due_ns = min(self._busy_ns, self._hasty_ns)
         return done
 
     def _act(self, kind: float, at_ns: Nanos) -> list[CrowdHappening]:
@@ -120,22 +122,20 @@ class OrderFlow:
 
     def _highest(self, side: Side) -> Price:
         """Return the best bid that is sensible and possible, 0 if there is none."""
-        return min(self._limit(side), self.book.highest_bid(side))
+        limit, possible = self._limit(side), self.book.highest_bid(side)
+        return limit if limit < possible else possible
 
-    def _price(self, side: Side, cents: int) -> Price:
-        """Return an allowed price so far behind the best bid, 0 if the side has no room."""
-        highest = self._highest(side)
+    def _price(self, highest: Price, cents: int) -> Price:
+        """Return an allowed price so far behind the highest, 0 if that is 0."""
+        if not highest:
+            return 0
         price = highest - cents * PRICE_PER_CENT
         if cents:
             # Matters only where the market ticks in tenths of a cent.
             price += int(self._draws.random() * 10) * 10
         if price < PRICE_PER_CENT:
             price = highest - int(self._draws.random() * min(highest, _FEW_CENTS))
-        return self.book.on_grid(price) if highest >= self.book.on_grid(0) else 0
-
-    def _has_room(self, side: Side) -> bool:
-        """Return whether a better bid than the best is sensible."""
-        return self._highest(side) >= self.book.sides[side].best + PRICE_PER_CENT
+        return self.book.on_grid(price)
 
     def _give_way(self, at_ns: Nanos) -> list[CrowdHappening]:
         """Remove something that stands beyond the fair price, mostly, if there is something."""
@@ -154,14 +154,16 @@ class OrderFlow:
     def _add(self, at_ns: Nanos) -> list[CrowdHappening]:
         draws = self._draws
         side: Side = "yes" if draws.chance(0.5) else "no"
-        if not self._highest(side):
+        highest = self._highest(side)
+        if not highest:
             side = opposite(side)
+            highest = self._highest(side)
+            if not highest:
+                return []
         if draws.chance(_STANDING) and len(self.book.sides[side]) < self._density * self._limit(side) / PRICE_PER_CENT:
-            return self._stand(side)
+            return self._stand(side, highest)
         behind = draws.pick(tables.PLACED_BEHIND)
-        price = self._placed_price(side, behind)
-        if not price:
-            return []
+        price = self._placed_price(side, behind, highest)
         size, life = self._plan(behind)
         if price > self.book.sides[side].best and draws.chance(0.94):
             life = draws.within(tables.FAR_LIVES)
@@ -181,19 +183,19 @@ class OrderFlow:
         size = draws.pick(tables.NEAR_SIZES)
         return size, draws.within(tables.PLAIN_LIVES if size < tables.BLOCK else tables.BLOCK_LIVES)
 
-    def _placed_price(self, side: Side, behind: int) -> Price:
+    def _placed_price(self, side: Side, behind: int, highest: Price) -> Price:
         """Return where an order goes that its owner wants so far behind the best: better if there is room above."""
         best = self.book.sides[side].best
-        room = (self._highest(side) - best) // PRICE_PER_CENT
+        room = (highest - best) // PRICE_PER_CENT
         if room > 0 and best:
             behind = 0 if behind <= tables.MID and self._draws.chance(_IMPROVE) else behind + room
-        return self._price(side, behind)
+        return self._price(highest, behind)
 
-    def _stand(self, side: Side) -> list[CrowdHappening]:
+    def _stand(self, side: Side, highest: Price) -> list[CrowdHappening]:
         """Place an order for good, anywhere behind the best."""
-        price = self.book.on_grid(int(self._draws.random() * self._highest(side)))
+        price = self.book.on_grid(int(self._draws.random() * highest))
         order = CrowdOrder(side, price, self._draws.pick(tables.STANDING_SIZES))
-        return [self._rest(order)] if price else []
+        return [self._rest(order)]
 
     def _rest(self, order: CrowdOrder) -> Change:
         self._crowd.rest(order)
@@ -248,13 +250,14 @@ class OrderFlow:
         highest = self._highest(side)
         behind = (highest - old) // PRICE_PER_CENT
         if not 0 <= behind <= quote.behind + 20:
-            return self._price(side, quote.behind)
-        if self._has_room(side) and quote.behind <= tables.MID and draws.chance(0.3):
-            return self._price(side, 0)
+            return self._price(highest, quote.behind)
+        has_room = highest >= self.book.sides[side].best + PRICE_PER_CENT
+        if has_room and quote.behind <= tables.MID and draws.chance(0.3):
+            return highest
         step = draws.pick(tables.STEPS)
         is_nearer = draws.chance(0.5 if behind == quote.behind else 0.7 if behind > quote.behind else 0.3)
         after = min(abs(behind - step if is_nearer else behind + step), quote.behind + 3)
-        return self._price(side, after if after != behind else behind + 1)
+        return self._price(highest, after if after != behind else behind + 1)
 
     # Trades
 
