@@ -46,6 +46,9 @@ class MemoryStore:
     counts: Counts = attrs.Factory(Counts)
     closed: dict[UUID, Closed] = attrs.Factory(dict)
     is_away: bool = False
+    is_read_only: bool = False
+    """It can be connected to and read, but takes nothing."""
+    connections: int = 0
     loses_next_answer: bool = False
     commits: int = 0
     commits_begun: int = 0
@@ -58,7 +61,14 @@ class MemoryStore:
     def connect(self) -> "MemoryStore":
         if self.is_away:
             raise DatabaseAwayError("away")
+        self.connections += 1
         return self
+
+    def begin_recording(self, recorder: int) -> None:
+        pass
+
+    def other_recorders(self, recorder: int) -> tuple[str, ...]:  # noqa: ARG002
+        return ()
 
     def close(self) -> None:
         pass
@@ -77,6 +87,8 @@ class MemoryStore:
         self.gate.wait(10)
         if self.is_away:
             raise DatabaseAwayError("away")
+        if self.is_read_only:
+            raise DatabaseAwayError("read only")
         for one in rows:
             if self.frames.get(one.capture, -1) != one.after_frame:
                 raise OtherWriterError(f"{self.frames.get(one.capture)} is not {one.after_frame}")

@@ -31,6 +31,7 @@ from tests.rows_by_hand import (
     snapshot,
     trade,
 )
+from tests.running import wait_for
 
 DAY_NS = 86_400 * 10**9
 
@@ -278,6 +279,21 @@ def test_what_may_take_long_is_waited_for(database: Database, monkeypatch: pytes
         assert fetch(database, "SELECT pg_sleep(0.5)::text") == [("",)]
     with pytest.raises(DatabaseAwayError), postgres.translated():
         database.connection.execute("SELECT pg_sleep(0.5)")
+
+
+def test_recorders_of_one_store_know_of_each_other_while_they_are_connected(
+    database: Database, database_url: str
+) -> None:
+    database.begin_recording(1)
+    with connect(database_url) as again:
+        again.begin_recording(1)
+        assert database.other_recorders(1) == (), "a connection of its own that has not ended yet"
+    with connect(database_url) as other, connect(database_url, db_schema="elsewhere") as elsewhere:
+        other.begin_recording(2)
+        elsewhere.begin_recording(3)
+        assert len(database.other_recorders(1)) == len(other.other_recorders(2)) == 1
+        assert elsewhere.other_recorders(3) == ()
+    wait_for("the end of the others", lambda: database.other_recorders(1) == () or None)
 
 
 def test_an_absent_server_is_told_apart_from_a_wrong_store() -> None:

@@ -52,6 +52,14 @@ def test_a_part_that_is_not_well_says_so_and_the_data_is_not_ready(
     assert unready(figures, health, ("A",), {"A"}.__contains__)
 
 
+def test_two_recorders_of_one_store_are_worth_a_word_and_harm_nothing() -> None:
+    figures = with_part("writer", other_recorders=("10.0.0.3",))
+    health = judge(figures)
+    assert health.components["database"].status == "degraded"
+    assert "10.0.0.3" in str(health.components["database"].reason)
+    assert unready(figures, health, ("A",), {"A"}.__contains__) == []
+
+
 def test_only_a_writer_that_hangs_asks_for_a_restart() -> None:
     hanging = with_part("writer", backlog_bytes=1, stalled_s=400.0)
     assert judge(hanging).needs_restart

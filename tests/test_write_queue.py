@@ -7,6 +7,7 @@ import attrs
 import pytest
 import trio
 
+from rlflow.data import write_queue
 from rlflow.data.catch_up import CatchUp
 from rlflow.data.journal import Journal
 from rlflow.data.write_queue import WriteQueue
@@ -74,6 +75,31 @@ async def test_a_database_that_is_away_at_first_gets_everything_later(journal: J
             await pipeline.writer.flush()
             pipeline.send.close()
     assert_all_stored_once(store, 1, 100)
+
+
+async def test_a_database_that_takes_nothing_is_asked_ever_more_seldom_and_never_called_well(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_queue, "FIRST_RETRY_S", 0.001)
+    store = MemoryStore(is_read_only=True)
+    pipeline = Pipeline(journal, store)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipeline.run)
+            record(pipeline, 10)
+            await wait_until(lambda: pipeline.writer.statistics().last_error is not None)
+            seen = set()
+            give_up = trio.current_time() + 0.5
+            while trio.current_time() < give_up:
+                seen.add(pipeline.writer.statistics().is_connected)
+                await trio.sleep(0.001)
+            assert seen == {False}
+            assert store.connections < 12, "it doubles the pause, so half a second has room for nine"
+            store.is_read_only = False
+            await pipeline.writer.flush()
+            await wait_until(lambda: pipeline.writer.statistics().is_connected)
+            pipeline.send.close()
+    assert_all_stored_once(store, 1, 10)
 
 
 async def test_a_stop_without_a_database_leaves_everything_to_the_next_start(journal: Journal) -> None:

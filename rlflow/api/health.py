@@ -122,6 +122,9 @@ def _age_s(figures: Figures, since_ns: int | None) -> float:
 def _database(figures: Figures) -> Component:
     writer = figures.writer
     details: dict[str, object] = {"since_s": round(_age_s(figures, writer.since_ns), 1)}
+    if writer.is_connected and writer.other_recorders:
+        reason = f"another process records into the same store, from {', '.join(writer.other_recorders)}"
+        return Component("degraded", reason, details, spoils_data=False)
     if writer.is_connected:
         return Component("healthy", details=details)
     return Component("degraded", writer.last_error or "not connected yet", details)

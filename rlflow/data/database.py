@@ -13,7 +13,7 @@ from uuid import UUID
 
 import attrs
 
-from rlflow.data import captures, postgres
+from rlflow.data import captures, postgres, recorders
 from rlflow.data.captures import CaptureRecord
 from rlflow.data.copy_text import COPY_TARGETS, storable
 from rlflow.data.partitions import DayPartitions, StoreSize, day_number, size_of
@@ -110,6 +110,16 @@ class Database:
         """Measure the store; a few milliseconds."""
         with translated():
             return size_of(self._connection, self._wall_ns())
+
+    def begin_recording(self, recorder: int) -> None:
+        """Let other recorders of the store know of this one, for as long as it is connected."""
+        with translated():
+            recorders.announce(self._connection, recorder)
+
+    def other_recorders(self, recorder: int) -> tuple[str, ...]:
+        """Return the addresses from which others record into this store."""
+        with translated():
+            return recorders.others(self._connection, recorder)
 
     # -- writing ----------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ class RowRefusedError(Exception):
 
 
 class _BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that waits for no answer for ever; keep-alives show that the peer's kernel lives, and nothing more."""
+    """A connection that waits for no answer for ever; keep-alives show only that the peer's kernel lives."""
 
     is_patient = False
     """Whether this transaction may take as long as it must."""

@@ -26,6 +26,8 @@ MAX_ROWS = 20_000
 STEP_S = 1.0
 FIRST_RETRY_S = 0.25
 LAST_RETRY_S = 5.0
+# Somebody else who begins to record into the same store is noticed this late.
+LOOK_AROUND_S = 10.0
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
@@ -44,6 +46,7 @@ class WriteQueue:
         environment: the store's.
         batch_size: rows at which a batch is full.
         flush_interval_s: after which a batch that is not full is written all the same.
+        recorder: a number that tells this process from others that record into the store, 0 to 2^31 - 1.
         wall_ns: the wall clock.
         clock: a monotonic clock in seconds.
     """
@@ -57,6 +60,7 @@ class WriteQueue:
         environment: str,
         batch_size: int,
         flush_interval_s: float,
+        recorder: int = 0,
         wall_ns: Callable[[], int] = time.time_ns,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -66,6 +70,7 @@ class WriteQueue:
         self._environment = environment
         self._batch_size = batch_size
         self._flush_interval_s = flush_interval_s
+        self._recorder = recorder
         self._wall_ns = wall_ns
         self._clock = clock
         self._limiter = trio.CapacityLimiter(1)
@@ -78,6 +83,9 @@ class WriteQueue:
         self._progress_at = clock()
         self._since_ns = wall_ns()
         self._last_error: str | None = None
+        self._is_proven = False
+        self._others: tuple[str, ...] = ()
+        self._looked_around_at = clock()
         self._is_catching_up = False
         self._last_commit_ns: int | None = None
         self._commit_s = 0.0
@@ -87,7 +95,7 @@ class WriteQueue:
         """Return the figures so far."""
         channel = self._rows.statistics() if self._rows is not None else None
         return WriterStatistics(
-            is_connected=self._store is not None,
+            is_connected=self._store is not None and self._last_error is None,
             since_ns=self._since_ns,
             last_error=self._last_error,
             is_catching_up=self._is_catching_up,
@@ -102,6 +110,7 @@ class WriteQueue:
             caught_up_frames=self._caught_up,
             channel_used=channel.current_buffer_used if channel else 0,
             channel_size=channel.max_buffer_size if channel else 0,
+            other_recorders=self._others,
         )
 
     def stored_counts(self) -> Counts:
@@ -131,7 +140,7 @@ class WriteQueue:
                 try:
                     await self._connected(rows)
                 except DatabaseAwayError as error:
-                    if self._store is not None:
+                    if self._is_proven:
                         retry_s = FIRST_RETRY_S
                     await self._lose(error)
                 else:
@@ -144,10 +153,13 @@ class WriteQueue:
     async def _connected(self, rows: trio.MemoryReceiveChannel[Rows]) -> None:
         """Write for as long as the connection holds; returns when `rows` has ended and all of it is committed."""
         store = await self._in_thread(self._connect)
-        self._store, self._since_ns, self._last_error = store, self._wall_ns(), None
-        self._progress_at = self._clock()
+        self._store, self._progress_at = store, self._clock()
+        if self._last_error is None:
+            self._since_ns = self._wall_ns()
         try:
             await self._in_thread(self._journal.bind, store.store_id)
+            await self._in_thread(store.begin_recording, self._recorder)
+            await self._look_around(store)
             await self._in_thread(self._tally.settle, store)
             await self._settle_unwritten(store)
             while (batch := await self._collect(rows)) is not None:
@@ -155,6 +167,8 @@ class WriteQueue:
                 self._enqueued += self._held_frames
                 self._unwritten = batch
                 await self._write(store)
+                if self._clock() > self._looked_around_at + LOOK_AROUND_S:
+                    await self._look_around(store)
             await self._catch_up(store, self._published())
         finally:
             with trio.CancelScope(shield=True):
@@ -174,13 +188,27 @@ class WriteQueue:
         self._unwritten = uncommitted
         await self._write(store)
 
+    def _prove(self) -> None:
+        """Believe in the connection: what was to be written by it is. One to a full database can be made as well."""
+        self._is_proven = True
+        if self._last_error is not None:
+            _log.info("database back", away_s=round((self._wall_ns() - self._since_ns) / 1e9, 1))
+            self._since_ns, self._last_error = self._wall_ns(), None
+
     async def _lose(self, error: DatabaseAwayError) -> None:
-        self._is_catching_up = False
-        if self._store is not None or self._last_error is None:
+        self._is_catching_up = self._is_proven = False
+        if self._last_error is None:
             _log.warning("database lost", reason=str(error))
             self._since_ns = self._wall_ns()
         self._store, self._last_error = None, str(error)
         await trio.lowlevel.checkpoint()
+
+    async def _look_around(self, store: Store) -> None:
+        """Look for others that record into the same store."""
+        others = await self._in_thread(store.other_recorders, self._recorder)
+        if others and not self._others:
+            _log.warning("another process records into the same store", addresses=", ".join(others))
+        self._others, self._looked_around_at = others, self._clock()
 
     async def _collect(self, rows: trio.MemoryReceiveChannel[Rows]) -> list[Rows] | None:
         """Return the next rows: a full batch, or what came within the flush interval; None when no more will come."""
@@ -252,6 +280,7 @@ class WriteQueue:
 
     async def _let_go(self) -> None:
         """Tell the journal, and who waits for it, how far the database has come."""
+        self._prove()
         await self._in_thread(self._journal.retire, self._cursor)
         if self._cursor >= self._journal.end:
             self._progress_at = self._clock()

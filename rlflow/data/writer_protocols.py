@@ -27,6 +27,14 @@ class Store(tally.Store, Protocol):
         """Which store this is, for as long as it exists."""
         ...
 
+    def begin_recording(self, recorder: int) -> None:
+        """Let other recorders of the store know of this one, by its number."""
+        ...
+
+    def other_recorders(self, recorder: int) -> tuple[str, ...]:
+        """Return where others record into this store from."""
+        ...
+
     def close(self) -> None:
         """Give the connection back."""
         ...
@@ -63,9 +71,11 @@ class WriterStatistics:
     """Where the writer stands."""
 
     is_connected: bool
+    """Whether there is a connection, and writing by it has not failed since the last that succeeded."""
     since_ns: int
-    """Wall clock since when it is connected, or away."""
+    """Wall clock since when it is connected, or not."""
     last_error: str | None
+    """Why it is not connected."""
     is_catching_up: bool
     backlog_bytes: int
     """Journal bytes that are not in the database."""
@@ -84,3 +94,5 @@ class WriterStatistics:
     """Frames written from the journal."""
     channel_used: int
     channel_size: float
+    other_recorders: tuple[str, ...] = ()
+    """Addresses from which others record into the same store."""
