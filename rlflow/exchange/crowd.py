@@ -9,6 +9,8 @@ import itertools
 
 import msgspec
 
+from rlflow.exchange.book import SimulatedBook
+from rlflow.exchange.happenings import Change, CrowdHappening
 from rlflow.units import Count, Nanos, Price, Side
 
 _HASTY_NS: Nanos = 250_000_000
@@ -32,19 +34,31 @@ class CrowdOrder(msgspec.Struct, eq=False, gc=False):
 class Crowd:
     """All orders of the crowd in one market. Each step costs a logarithm of their number, some hundred."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: SimulatedBook) -> None:
+        self._book = book
         self._levels: dict[Side, dict[Price, list[CrowdOrder]]] = {"yes": {}, "no": {}}
         self._hasty: list[tuple[Nanos, int, CrowdOrder]] = []
         self._ends: list[tuple[Nanos, int, CrowdOrder]] = []
         self._moves: list[tuple[Nanos, int, CrowdOrder]] = []
         self._numbers = itertools.count()
 
-    def rest(self, order: CrowdOrder) -> None:
-        """Put an order behind the others at its price."""
+    def rest(self, order: CrowdOrder) -> Change:
+        """Put an order into the book, behind the others at its price."""
         self._levels[order.side].setdefault(order.price, []).append(order)
+        self._book.sides[order.side].change(order.price, order.size)
+        return Change(order.side, order.price, order.size)
 
-    def leave(self, order: CrowdOrder) -> None:
-        """Take an order out of its level; it has no size afterwards."""
+    def withdraw(self, order: CrowdOrder) -> list[CrowdHappening]:
+        """Take an order out of the book; nothing if takers have left nothing of it."""
+        count = min(order.size, self._book.crowd(order.side, order.price))
+        self._leave(order)
+        if not count:
+            return []
+        self._book.sides[order.side].change(order.price, -count)
+        return [Change(order.side, order.price, -count)]
+
+    def _leave(self, order: CrowdOrder) -> None:
+        # Out of its level; it has no size afterwards.
         level = self._levels[order.side][order.price]
         level.remove(order)
         if not level:
@@ -65,7 +79,7 @@ class Crowd:
                 first.size -= surplus
                 return
             surplus -= first.size
-            self.leave(first)
+            self._leave(first)
 
     def plan(self, order: CrowdOrder, at_ns: Nanos, stay_ns: Nanos) -> None:
         """Note when the owner wants to cancel an order, or to move a quote."""

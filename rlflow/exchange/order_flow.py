@@ -17,9 +17,11 @@ from rlflow.exchange.book import SimulatedBook
 from rlflow.exchange.crowd import Crowd, CrowdOrder
 from rlflow.exchange.draws import Draws
 from rlflow.exchange.fair_price import FairPrice
-from rlflow.exchange.happenings import Change, CrowdHappening, Deal
-from rlflow.units import ONE_DOLLAR, PRICE_PER_CENT, Count, Nanos, Price, Side, complement, opposite
+from rlflow.exchange.happenings import CrowdHappening
+from rlflow.exchange.takers import Takers
+from rlflow.units import ONE_DOLLAR, PRICE_PER_CENT, Count, Nanos, Price, Side, opposite
 
+# These numbers are fitted by hand, so that all figures of tests/market_targets.py are met: `just calibrate`.
 _QUOTES = 6
 """Of each side; moved every second or so."""
 _MOVE = 0.18
@@ -30,16 +32,20 @@ _IMPROVE = 0.78
 """Of the orders near the best, where a better bid is sensible."""
 _STANDING = 0.05
 """Of the new orders, where there are few levels."""
-_MAKERS = (1, 3, 3, 3, 3, 3, 3, 3)
-"""How many orders of a level give a taker trades of their own, at most."""
 _TOGETHER = 0.04
 """Of the moves of quotes, two in one action."""
+_BRIEF = 0.94
+"""Of the orders that improve on the best: they stay for no longer than those far behind."""
+_FIRST = 0.3
+"""Of the quotes that move while a better bid is sensible: they go there."""
+_STRAY, _LOST = 3, 20
+"""Cents behind where it likes to be that a quote goes, and from which it comes straight back."""
+_YIELD, _HIT = 0.8, 0.2
+"""Of the actions with something beyond the fair price that remove it; of these, trades."""
 _FEW_CENTS: Price = 700
+"""Who wants to bid below a cent bids this near the best."""
 _FLOOR: Price = 300
-_TRADE, _MOST_TRADES = 0.045e-9, 0.15
-"""A trade is the likelier the longer there was none: by so much a nanosecond, up to so much."""
-_HEAT, _COOLING = 0.002, 0.99
-"""A trade makes another one likely at once."""
+"""Up to here nearly every level has an order for good; above, it depends on the market."""
 # A step over a cent's border counts from here on, so that a price on the border does not flutter.
 _BORDER: Price = 150
 
@@ -62,8 +68,8 @@ class OrderFlow:
         self._fair = FairPrice(draws.branch("fair price"), fair, began_ns, closes_ns)
         self._cent = fair // PRICE_PER_CENT * PRICE_PER_CENT
         self._activity = Activity(draws.branch("activity"), began_ns, tempo)
-        self._crowd = Crowd()
-        self._heat, self._traded_ns = 0.0, began_ns
+        self._crowd = Crowd(book)
+        self._takers = Takers(book, self._crowd, draws, began_ns)
         self._density = 0.256 + 0.39 * draws.random()
         self._fill("yes", began_ns)
         self._fill("no", began_ns)
@@ -84,7 +90,7 @@ class OrderFlow:
         """
         if self._hasty_ns <= at_ns and self._hasty_ns <= self._busy_ns:
             order = self._crowd.next_hasty()
-            done = self._move(order, at_ns) if order.is_quote else self._withdraw(order)
+            done = self._move(order, at_ns) if order.is_quote else self._crowd.withdraw(order)
         else:
             self._busy_ns = self._activity.next_ns(at_ns)
             self._follow_fair(at_ns)
@@ -95,16 +101,15 @@ class OrderFlow:
         return done
 
     def _act(self, kind: float, at_ns: Nanos) -> list[CrowdHappening]:
-        self._heat *= _COOLING
-        trade = _MOVE + self._heat + min((at_ns - self._traded_ns) * _TRADE, _MOST_TRADES)
+        trade = _MOVE + self._takers.likelihood(at_ns)
         if kind < _MOVE:
             return self._requote(at_ns)
         if kind < trade:
-            return self._trade("yes" if self._draws.chance(0.5) else "no", at_ns)
+            return self._takers.trade("yes" if self._draws.chance(0.5) else "no", at_ns)
         if self._draws.chance(0.75):
             order = self._crowd.next_end(at_ns)
             if order is not None:
-                return self._withdraw(order)
+                return self._crowd.withdraw(order)
         return []
 
     # Where bids may be
@@ -141,12 +146,12 @@ class OrderFlow:
         """Remove something that stands beyond the fair price, mostly, if there is something."""
         for side, resting in self.book.sides.items():
             best = resting.best
-            if best > self._limit(side) and self._draws.chance(0.8):
+            if best > self._limit(side) and self._draws.chance(_YIELD):
                 orders = self._crowd.at(side, best)
-                if not orders or self._draws.chance(0.2):
-                    return self._trade(side, at_ns)
+                if not orders or self._draws.chance(_HIT):
+                    return self._takers.trade(side, at_ns)
                 first = orders[-1]
-                return self._shift(first) if first.is_quote else self._withdraw(first)
+                return self._shift(first) if first.is_quote else self._crowd.withdraw(first)
         return []
 
     # Plain orders
@@ -165,11 +170,11 @@ class OrderFlow:
         behind = draws.pick(tables.PLACED_BEHIND)
         price = self._placed_price(side, behind, highest)
         size, life = self._plan(behind)
-        if price > self.book.sides[side].best and draws.chance(0.94):
+        if price > self.book.sides[side].best and draws.chance(_BRIEF):
             life = draws.within(tables.FAR_LIVES)
         order = CrowdOrder(side, price, size)
         self._crowd.plan(order, at_ns, life)
-        return [self._rest(order)]
+        return [self._crowd.rest(order)]
 
     def _plan(self, behind: int) -> tuple[Count, Nanos]:
         """Return the size and the lifetime of an order so many cents behind the best."""
@@ -195,21 +200,7 @@ class OrderFlow:
         """Place an order for good, anywhere behind the best."""
         price = self.book.on_grid(int(self._draws.random() * highest))
         order = CrowdOrder(side, price, self._draws.pick(tables.STANDING_SIZES))
-        return [self._rest(order)]
-
-    def _rest(self, order: CrowdOrder) -> Change:
-        self._crowd.rest(order)
-        self.book.sides[order.side].change(order.price, order.size)
-        return Change(order.side, order.price, order.size)
-
-    def _withdraw(self, order: CrowdOrder) -> list[CrowdHappening]:
-        """Take an order out of the book; nothing if takers have left nothing of it."""
-        count = min(order.size, self.book.crowd(order.side, order.price))
-        self._crowd.leave(order)
-        if not count:
-            return []
-        self.book.sides[order.side].change(order.price, -count)
-        return [Change(order.side, order.price, -count)]
+        return [self._crowd.rest(order)]
 
     # Quotes
 
@@ -237,83 +228,27 @@ class OrderFlow:
             size_after = draws.pick(tables.RESIZED_SIZES if quote.is_resized else tables.QUOTE_SIZES)
         else:
             size_after = size
-        removed = self._withdraw(quote) if size else []
+        removed = self._crowd.withdraw(quote) if size else []
         quote.price = self._next_price(quote, old)
         if not quote.price:
             return removed
         quote.size = size_after
-        return [*removed, self._rest(quote)]
+        return [*removed, self._crowd.rest(quote)]
 
     def _next_price(self, quote: CrowdOrder, old: Price) -> Price:
         """Return a price some steps away, rather towards where the quote likes to be; 0 if there is no room."""
         draws, side = self._draws, quote.side
         highest = self._highest(side)
         behind = (highest - old) // PRICE_PER_CENT
-        if not 0 <= behind <= quote.behind + 20:
+        if not 0 <= behind <= quote.behind + _LOST:
             return self._price(highest, quote.behind)
         has_room = highest >= self.book.sides[side].best + PRICE_PER_CENT
-        if has_room and quote.behind <= tables.MID and draws.chance(0.3):
+        if has_room and quote.behind <= tables.MID and draws.chance(_FIRST):
             return highest
         step = draws.pick(tables.STEPS)
         is_nearer = draws.chance(0.5 if behind == quote.behind else 0.7 if behind > quote.behind else 0.3)
-        after = min(abs(behind - step if is_nearer else behind + step), quote.behind + 3)
+        after = min(abs(behind - step if is_nearer else behind + step), quote.behind + _STRAY)
         return self._price(highest, after if after != behind else behind + 1)
-
-    # Trades
-
-    def _trade(self, maker: Side, at_ns: Nanos) -> list[CrowdHappening]:
-        """Let a taker sweep the best levels of a side; nothing if it is empty."""
-        deals = self._sweep(maker, self._draws.pick(tables.TAKER_SIZES))
-        if not deals:
-            return []
-        self._heat, self._traded_ns = _HEAT, at_ns
-        rest = self._rest_of_taker(opposite(maker), deals, at_ns)
-        taken: dict[Price, Count] = {}
-        for deal in deals:
-            taken[deal.price] = taken.get(deal.price, 0) + deal.count
-        for price, count in taken.items():
-            self.book.take(maker, price, count)
-            self._crowd.fit(maker, price, self.book.crowd(maker, price))
-        changes = [*rest, *(Change(maker, price, -count) for price, count in taken.items())]
-        # One in twenty trades is published before the changes that it made (5.4 % in the recordings).
-        return [*deals, *changes] if self._draws.chance(0.05) else [*changes, *deals]
-
-    def _sweep(self, maker: Side, budget: Count) -> list[Deal]:
-        """Return what an order of this size takes from the best three levels, best first, at their prices."""
-        resting = self.book.sides[maker]
-        deals: list[Deal] = []
-        for price in resting.prices[:-4:-1]:
-            count = min(budget, resting.sizes[price])
-            deals += self._portions(maker, price, count)
-            budget -= count
-            if not budget:
-                break
-        return deals
-
-    def _portions(self, maker: Side, price: Price, count: Count) -> list[Deal]:
-        """Return a deal with each order that is met; only one where an account's order may be among them."""
-        deals: list[Deal] = []
-        if not self.book.sides[maker].has_orders(price):
-            most = self._draws.pick(_MAKERS) - 1
-            for order in self._crowd.at(maker, price)[:most]:
-                if order.size >= count:
-                    break
-                deals.append(Deal(maker, price, order.size))
-                count -= order.size
-        return [*deals, Deal(maker, price, count)]
-
-    def _rest_of_taker(self, taker: Side, deals: list[Deal], at_ns: Nanos) -> list[Change]:
-        """Return the rest of an order that took whole levels, now and then, resting at its own limit.
-
-        The venue publishes it before the levels that it took: until they go, the book is locked or crossed.
-        """
-        maker, limit = opposite(taker), deals[-1].price
-        last_level = sum(deal.count for deal in deals if deal.price == limit)
-        if last_level < self.book.sides[maker].sizes[limit] or not self._draws.chance(0.5):
-            return []
-        order = CrowdOrder(taker, complement(limit), self._draws.pick(tables.MID_SIZES))
-        self._crowd.plan(order, at_ns, self._draws.within(tables.PLAIN_LIVES))
-        return [self._rest(order)]
 
     # The book at the start
 
@@ -323,7 +258,7 @@ class OrderFlow:
             is_floor = price <= _FLOOR
             if draws.chance(0.7 if is_floor else self._density):
                 size = draws.pick(tables.FLOOR_SIZES if is_floor else tables.STANDING_SIZES)
-                self._rest(CrowdOrder(side, price, size))
+                self._crowd.rest(CrowdOrder(side, price, size))
         for number in range(_QUOTES):
             behind = draws.pick(tables.QUOTED_BEHIND)
             quote = CrowdOrder(side, 0, 0, behind, is_resized=number % 3 == 0, is_quote=True)
