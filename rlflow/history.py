@@ -69,7 +69,7 @@ def load(
 ) -> History:
     """Load what was received of markets in [start, end).
 
-    About 10 µs a row, and some 100 bytes of memory; for more than ten million rows, export to Parquet and scan that.
+    About 15 µs a row, and some 100 bytes of memory; for more than ten million rows, export to Parquet and scan that.
 
     Args:
         market: A ticker, or several.
