@@ -9,7 +9,7 @@ import attrs
 from rlflow.data.journal_segment import segment_paths
 from rlflow.data.raw import raw_paths, segment_batches
 from rlflow.errors import CommandError
-from rlflow.session.records import Batch, Kind
+from rlflow.session.records import Batch
 
 
 @attrs.frozen
@@ -46,11 +46,6 @@ class KeptFrames:
         journal, raw = self.data_dir / "journal", self.data_dir / "raw"
         live = segment_paths(journal) if journal.is_dir() else []
         return [*(raw_paths(raw) if raw.is_dir() else ()), *live]
-
-
-def frames_in(batch: Batch) -> int:
-    """Return how many frames of the venue a batch holds."""
-    return len(batch.frames) if batch.kind is Kind.FRAMES else 0
 
 
 def _missing(capture: UUID, first: int, last: int) -> CommandError:
