@@ -59,6 +59,7 @@ FIGURES = Figures(
     now_ns=NOW_NS,
     started_ns=NOW_NS - 1000 * SECOND,
     books=BooksStatistics(
+        cursor=40_000,
         lapses=0,
         messages=98,
         markets=1,

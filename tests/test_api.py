@@ -58,6 +58,9 @@ class StillBooks:
         return FIGURES.books
 
 
+BOTH = StillBooks({"A": VIEW, "B": attrs.evolve(VIEW, market_ticker="B")})
+
+
 @attrs.define
 class StillFeeds:
     asked: list[Sequence[str] | None] = attrs.Factory(list)
@@ -97,6 +100,7 @@ class World:
     writer: StillWriter = attrs.Factory(StillWriter)
     captures: CaptureLogStatistics = FIGURES.captures
     environ: dict[str, str] = attrs.Factory(lambda: {"RL_MARKET_TICKER": "A,B"})
+    clock: list[float] = attrs.Factory(lambda: [1000.0])
     following: Following = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -125,6 +129,7 @@ class World:
             loop=Still(),
             started_ns=FIGURES.started_ns,
             wall_ns=lambda: NOW_NS,
+            clock=lambda: self.clock[0],
         )
         return create_app(service)
 
@@ -142,7 +147,7 @@ async def post(world: World, path: str, status: int, *, json: object = None, **h
 
 
 async def test_health_has_the_promised_form() -> None:
-    answer = await get(World(), "/rl/health")
+    answer = await get(World(books=BOTH), "/rl/health")
     assert list(answer.items())[:2] == [("status", "healthy"), ("service", "rlflow")]
     components = answer["components"]
     assert components["database"]["status"] == "healthy"
@@ -158,9 +163,50 @@ async def test_health_is_503_only_for_what_a_restart_cures() -> None:
 
 
 async def test_ready_says_why_not() -> None:
-    assert await get(World(), "/rl/ready", 503) == {"ready": False, "reasons": ["no valid book of B"]}
-    both = StillBooks({"A": VIEW, "B": attrs.evolve(VIEW, market_ticker="B")})
-    assert await get(World(books=both), "/rl/ready") == {"ready": True, "reasons": []}
+    assert await get(World(), "/rl/ready", 503) == {
+        "ready": False,
+        "reasons": ["orderbook_state: no valid book of B"],
+    }
+    assert await get(World(books=BOTH), "/rl/ready") == {"ready": True, "reasons": []}
+
+
+async def test_health_says_since_when() -> None:
+    world = World()
+    app = world.app().test_client()
+
+    async def components() -> Any:
+        return (await (await app.get("/rl/health")).get_json())["components"]
+
+    assert (await components())["orderbook_state"]["since_s"] == 0
+    world.clock[0] += 40
+    world.writer.figures = attrs.evolve(FIGURES.writer, is_connected=False, last_error="refused")
+    found = await components()
+    assert (found["orderbook_state"]["since_s"], found["orderbook_state"]["reason"]) == (40, "no valid book of B")
+    assert found["database"] == {"status": "degraded", "since_s": 0, "reason": "refused"}
+    world.books.views = BOTH.views
+    world.clock[0] += 2
+    found = await components()
+    assert found["orderbook_state"] == {"status": "healthy", "markets": 1, "valid": 1, "since_s": 0}
+    assert found["database"]["since_s"] == 2
+
+
+async def test_rates_are_those_of_the_last_minute() -> None:
+    world = World()
+    app = world.app().test_client()
+
+    async def rate() -> Any:
+        return (await (await app.get("/rl/status")).get_json())["rates"]
+
+    await rate()
+    for _ in range(120):
+        world.clock[0] += 1
+        world.writer.figures = attrs.evolve(world.writer.figures, rows_written=world.writer.figures.rows_written + 10)
+        await rate()
+    assert await rate() == {"messages_per_s": 0.0, "rows_per_s": 10.0}
+    for _ in range(60):
+        world.clock[0] += 1
+        await rate()
+    assert (await rate())["rows_per_s"] == 0.0
 
 
 async def test_a_snapshot_is_in_cents_and_contracts_best_first() -> None:
@@ -220,6 +266,10 @@ async def test_status_shows_settings_masked_and_frames_that_balance() -> None:
     assert answer["accounting"]["received"] == 100
     assert answer["accounting"]["pending"] == 3
     assert answer["accounting"]["balances"] is True
+    assert [(feed["name"], feed["state"], feed["connections"]) for feed in answer["feeds"]] == [
+        ("feed 1", "connected", 1)
+    ]
+    assert answer["tasks"] >= 1
     assert answer["latency_us"]["p50"] == pytest.approx(50, rel=0.07)
     assert "hunter2" not in str(answer)
 

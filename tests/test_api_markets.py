@@ -75,7 +75,7 @@ async def test_readiness_wants_every_open_market_and_no_other() -> None:
     world.following.hear(created("KXS-2", -840, -1))
     assert (await get(world, "/rl/ready"))["ready"]
     world.following.hear(created("KXS-3", -1, 840))
-    assert (await get(world, "/rl/ready", 503))["reasons"] == ["no valid book of KXS-3"]
+    assert (await get(world, "/rl/ready", 503))["reasons"] == ["orderbook_state: no valid book of KXS-3"]
 
 
 async def test_the_snapshot_of_a_series_is_of_the_open_market_that_closes_next() -> None:

@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from rlflow import __version__
 from rlflow.api.admin import refuse_foreign
-from rlflow.api.health import assess, reasons_against
+from rlflow.api.health import judge, reasons_against
 from rlflow.api.markets import MarketsBody, change_markets, markets_json
 from rlflow.api.metrics_page import metrics_text
 from rlflow.api.service import Figures, Service
@@ -131,12 +131,10 @@ def _explain(error: HTTPException) -> str:
 
 
 def _add_health(app: QuartTrio, service: Service) -> None:
-    settings = service.settings
-
     @app.get("/rl/health")
     async def health() -> tuple[Response, int]:
         """Whether the process is well; 503 only for what starting it again would cure."""
-        found = assess(service.figures(), environment=settings.environment, is_simulated=settings.is_simulated)
+        found = judge(service, service.figures())
         return jsonify(found.as_json()), 503 if found.needs_restart else 200
 
     @app.get("/rl/ready")

@@ -2,10 +2,10 @@
 
 *Health* is about the process: HTTP 503 only for what starting again would cure. *Readiness* is about the data: ready
 only while every market asked for has a valid book, the feed has been heard of lately, and the writer makes progress.
-Both are pure functions of the figures; they watch progress, not the absence of errors.
+Both are pure functions of the figures, which hold what `watch.Watch` makes of them over time; they watch progress, not
+the absence of errors.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import attrs
@@ -23,8 +23,16 @@ SILENCE_S = 25.0
 WRITER_HANGS_S = 300.0
 # The database at hand, work waiting, and nothing committed for so long: something is wrong, though it may pass.
 WRITER_SLOW_S = 15.0
+# A batch waits for the flush interval, 60 s at most, and then for one commit.
+BACKLOG_OLD_S = 75.0
+# The live books read what came within a flush interval, which is 60 s at most, and are asked for it on every message.
+BOOKS_SLOW_S = 10.0
+BOOKS_HANG_S = 90.0
+# The journal is brought to the disk once per flush interval.
+SYNC_SLOW_S = 90.0
+# A loss of frames is told for so long; afterwards its gap row is what tells of it.
+LOSS_SHOWN_S = 300.0
 LOOP_LAG_S = 1.0
-NS = 1_000_000_000
 
 
 @attrs.frozen
@@ -37,6 +45,13 @@ class Component:
     needs_restart: bool = False
     spoils_data: bool = True
     """Whether what is wrong here makes the data untrustworthy."""
+    since_s: float = 0.0
+    """For how long it has had this status."""
+
+    def as_json(self) -> dict[str, object]:
+        """Return the component as `/rl/health` shows it."""
+        shown: dict[str, object] = {"status": self.status, **self.details, "since_s": round(self.since_s, 1)}
+        return shown if self.reason is None else shown | {"reason": self.reason}
 
 
 @attrs.frozen
@@ -60,11 +75,7 @@ class Health:
         return {
             "status": self.status,
             "service": "rlflow",
-            "components": {
-                name: {"status": component.status, **component.details}
-                | ({} if component.reason is None else {"reason": component.reason})
-                for name, component in self.components.items()
-            },
+            "components": {name: component.as_json() for name, component in self.components.items()},
         }
 
 
@@ -83,51 +94,42 @@ def assess(figures: Figures, *, environment: str, is_simulated: bool) -> Health:
     )
 
 
-def reasons_against(service: Service, figures: Figures) -> list[str]:
-    """Return every reason why the service's data cannot be trusted now; empty when it is ready."""
+def judge(service: Service, figures: Figures) -> Health:
+    """Judge every component, and remember since when it is as it is."""
     settings = service.settings
     health = assess(figures, environment=settings.environment, is_simulated=settings.is_simulated)
-    tickers = [market.ticker for market in service.following.markets() if market.should_have_book]
-    return unready(figures, health, tickers, service.books.is_valid)
+    statuses = {name: component.status for name, component in health.components.items()}
+    since = service.watch.since(service.clock(), statuses)
+    return Health({name: attrs.evolve(component, since_s=since[name]) for name, component in health.components.items()})
 
 
-def unready(figures: Figures, health: Health, tickers: Sequence[str], is_valid: Callable[[str], bool]) -> list[str]:
-    """Return every reason why the data cannot be trusted now; empty when it can.
+def reasons_against(service: Service, figures: Figures) -> list[str]:
+    """Return every reason why the service's data cannot be trusted now; empty when it is ready."""
+    return unready(figures, judge(service, figures))
 
-    Args:
-        figures: of this moment.
-        health: as judged by them.
-        tickers: the markets that should have a book.
-        is_valid: whether a market's book can be trusted.
-    """
+
+def unready(figures: Figures, health: Health) -> list[str]:
+    """Return every reason why the data cannot be trusted now; empty when it can."""
     reasons = [
         f"{name}: {component.reason}"
         for name, component in health.components.items()
         if component.reason is not None and component.spoils_data
     ]
-    if not tickers and figures.following.series and not figures.following.lists:
+    if not figures.captures.frames:
+        reasons.append("nothing has been received yet")
+    if figures.following.series and not figures.following.lists and not figures.books.valid:
         reasons.append(f"no market of {', '.join(figures.following.series)} is known yet")
-    missing = [ticker for ticker in tickers if not is_valid(ticker)]
-    if missing:
-        reasons.append(f"no valid book of {', '.join(missing[:5])}{' and more' if len(missing) > 5 else ''}")
-    if figures.writer.is_catching_up:
-        reasons.append(f"write_queue: catching up, {figures.writer.backlog_bytes} bytes behind")
-    return list(dict.fromkeys(reasons))
-
-
-def _age_s(figures: Figures, since_ns: int | None) -> float:
-    return (figures.now_ns - (figures.started_ns if since_ns is None else since_ns)) / NS
+    return reasons
 
 
 def _database(figures: Figures) -> Component:
     writer = figures.writer
-    details: dict[str, object] = {"since_s": round(_age_s(figures, writer.since_ns), 1)}
     if writer.is_connected and writer.other_recorders:
         reason = f"another process records into the same store, from {', '.join(writer.other_recorders)}"
-        return Component("degraded", reason, details, spoils_data=False)
+        return Component("degraded", reason, spoils_data=False)
     if writer.is_connected:
-        return Component("healthy", details=details)
-    return Component("degraded", writer.last_error or "not connected yet", details)
+        return Component("healthy")
+    return Component("degraded", writer.last_error or "not connected yet")
 
 
 def _write_queue(figures: Figures) -> Component:
@@ -136,6 +138,7 @@ def _write_queue(figures: Figures) -> Component:
         "messages_enqueued": writer.messages_enqueued,
         "rows_written": writer.rows_written,
         "backlog_bytes": writer.backlog_bytes,
+        "backlog_age_s": round(figures.progress.backlog_age_s, 1),
         "is_catching_up": writer.is_catching_up,
     }
     stalled_s = writer.stalled_s
@@ -147,8 +150,12 @@ def _write_queue(figures: Figures) -> Component:
     if figures.self_check.differences:
         reason = f"the tables differ from the live book: {figures.self_check.last_difference}"
         return Component("unhealthy", reason, details)
+    behind = f"{writer.backlog_bytes} bytes and {figures.progress.backlog_age_s:.0f} s behind"
     if writer.is_catching_up:
-        return Component("degraded", f"catching up, {writer.backlog_bytes} bytes behind", details)
+        return Component("degraded", f"catching up, {behind}", details)
+    # It makes progress, but less than comes in; or each connection fails before anything is committed.
+    if figures.progress.backlog_age_s > BACKLOG_OLD_S:
+        return Component("degraded", behind, details)
     return Component("healthy", details=details)
 
 
@@ -204,24 +211,41 @@ def _lists(figures: Figures) -> Component:
 
 
 def _books(figures: Figures) -> Component:
-    books = figures.books
+    books, stalled_s, lacking = figures.books, figures.progress.books_stalled_s, figures.lacking
     details: dict[str, object] = {"markets": books.markets, "valid": books.valid}
+    if stalled_s > BOOKS_SLOW_S:
+        reason = f"have read nothing for {stalled_s:.0f} s, and {figures.journal.end - books.cursor} bytes wait"
+        return Component("unhealthy", reason, details, needs_restart=stalled_s > BOOKS_HANG_S)
     if books.dropped:
-        return Component("unhealthy", f"{books.dropped} frames were lost to storage", details)
+        return _loss(f"{books.dropped} frames were lost to storage", figures.progress.loss_age_s, details)
+    if lacking:
+        reason = f"no valid book of {', '.join(lacking[:5])}{' and more' if len(lacking) > 5 else ''}"
+        return Component("degraded", reason, details)
     return Component("healthy", details=details)
 
 
+def _loss(reason: str, age_s: float, details: dict[str, object]) -> Component:
+    """Return the state of a part that has lost frames: a matter of health at first, of the gap rows afterwards."""
+    if age_s > LOSS_SHOWN_S:
+        return Component("degraded", reason, details, spoils_data=False)
+    return Component("unhealthy", reason, details)
+
+
 def _journal(figures: Figures) -> Component:
-    journal, captures = figures.journal, figures.captures
+    journal, captures, stalled_s = figures.journal, figures.captures, figures.progress.sync_stalled_s
     details: dict[str, object] = {
         "bytes": journal.used_bytes,
         "max_bytes": journal.max_bytes,
         "unprotected": captures.unprotected,
     }
-    if captures.dropped:
-        return Component("unhealthy", f"{captures.dropped} frames were dropped: no room anywhere", details)
+    loss_age_s = figures.progress.loss_age_s
+    if captures.dropped and (captures.is_protected or loss_age_s <= LOSS_SHOWN_S):
+        return _loss(f"{captures.dropped} frames were dropped: no room anywhere", loss_age_s, details)
     if not captures.is_protected:
         return Component("degraded", "full: frames go to the database unprotected", details)
+    if stalled_s > SYNC_SLOW_S:
+        reason = f"nothing has reached the disk for sure for {stalled_s:.0f} s: a power cut would cost as much"
+        return Component("degraded", reason, details, spoils_data=False)
     return Component("healthy", details=details)
 
 

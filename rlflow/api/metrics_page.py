@@ -98,6 +98,10 @@ def _rest(figures: Figures) -> Iterable[Metric]:
     yield _gauge("journal_bytes", "Bytes in the journal.", journal.used_bytes)
     yield _counter("self_checks", "Live books compared with the tables.", check.checks)
     yield _counter("self_check_differences", "Comparisons that found a difference.", check.differences)
+    yield _gauge("tasks", "Trio's tasks.", figures.tasks)
+    yield _gauge(
+        "backlog_age_seconds", "How long the oldest unwritten frame has waited.", figures.progress.backlog_age_s
+    )
     yield _gauge("loop_lag_seconds", "The event loop's worst hold-up of the last minute.", figures.worst_lag_s)
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 import attrs
 import trio
 
+from rlflow.api.watch import Progress, Watch
 from rlflow.config import Settings
 from rlflow.data.capture_log import CaptureLogStatistics
 from rlflow.data.feeds import FeedsStatus
@@ -125,10 +126,11 @@ class Service:
     """The figures of tasks that nothing depends on, by the name under which status shows them."""
     wall_ns: Callable[[], Nanos] = time.time_ns
     clock: Callable[[], float] = trio.current_time
+    watch: Watch = attrs.Factory(Watch)
 
     def figures(self) -> "Figures":
         """Gather every part's figures at this moment."""
-        return Figures(
+        figures = Figures(
             now_ns=self.wall_ns(),
             started_ns=self.started_ns,
             books=self.books.statistics(),
@@ -140,7 +142,17 @@ class Service:
             self_check=self.self_check(),
             stored=self.stored_counts(),
             worst_lag_s=self.loop.worst_lag_s,
+            lacking=self._lacking(),
+            tasks=trio.lowlevel.current_statistics().tasks_living,
         )
+        return attrs.evolve(figures, progress=self.watch.look(self.clock(), figures))
+
+    def _lacking(self) -> tuple[str, ...]:
+        """Return the markets that should have a book that can be trusted, and have none."""
+        if all(map(self.books.is_valid, self.following.followed())):
+            return ()
+        wanted = [market.ticker for market in self.following.markets() if market.should_have_book]
+        return tuple(ticker for ticker in wanted if not self.books.is_valid(ticker))
 
 
 @attrs.frozen
@@ -158,3 +170,43 @@ class Figures:
     self_check: SelfCheckStatistics
     stored: Counts
     worst_lag_s: float
+    lacking: tuple[str, ...] = ()
+    """Markets that should have a book that can be trusted, and have none."""
+    tasks: int = 0
+    """Trio's tasks."""
+    progress: Progress = attrs.Factory(Progress)
+
+    @property
+    def journal_end(self) -> int:
+        """Behind the last record of the journal; with the next ones, `watch.Positions`."""
+        return self.journal.end
+
+    @property
+    def journal_synced(self) -> int:
+        """Up to where the journal is on the disk for sure."""
+        return self.journal.synced
+
+    @property
+    def books_cursor(self) -> int:
+        """Up to where the live books have read the journal."""
+        return self.books.cursor
+
+    @property
+    def written(self) -> int:
+        """Up to where the journal is in the database."""
+        return self.journal.end - self.writer.backlog_bytes
+
+    @property
+    def losses(self) -> int:
+        """Frames lost so far."""
+        return self.captures.dropped + self.books.dropped
+
+    @property
+    def messages(self) -> int:
+        """Frames applied to the live books."""
+        return self.books.messages
+
+    @property
+    def rows(self) -> int:
+        """Rows committed from live books."""
+        return self.writer.rows_written

@@ -7,8 +7,9 @@ import attrs
 import msgspec
 
 from rlflow import __version__
-from rlflow.api.health import assess
+from rlflow.api.health import judge
 from rlflow.api.service import Figures, Service
+from rlflow.data.feeds import LaneStatus
 from rlflow.session.rows import Counts
 
 
@@ -48,24 +49,25 @@ def _are_accounted_for(figures: Figures) -> bool:
 def status_json(service: Service) -> dict[str, object]:
     """Return the answer of `/rl/status`."""
     figures, settings = service.figures(), service.settings
-    uptime_s = max((figures.now_ns - figures.started_ns) / 1e9, 1e-9)
     return {
         "service": "rlflow",
         "version": __version__,
-        "status": assess(figures, environment=settings.environment, is_simulated=settings.is_simulated).status,
+        "status": judge(service, figures).status,
         "environment": settings.environment,
         "simulated": settings.is_simulated,
         "sampled": settings.sample_rate > 1,
-        "uptime_s": round(uptime_s, 1),
+        "uptime_s": round((figures.now_ns - figures.started_ns) / 1e9, 1),
+        "tasks": figures.tasks,
         "settings": settings.public(),
         "markets": list(service.following.followed()),
         "rates": {
-            "messages_per_s": round(figures.books.messages / uptime_s, 1),
-            "rows_per_s": round(figures.writer.rows_written / uptime_s, 1),
+            "messages_per_s": round(figures.progress.messages_per_s, 1),
+            "rows_per_s": round(figures.progress.rows_per_s, 1),
         },
         "accounting": accounting(figures),
         "latency_us": _latency(figures),
-        "feeds": _plain(figures.feeds),
+        "feeds": [_lane(lane) for lane in figures.feeds.feeds],
+        "markets_per_connection": figures.feeds.capacity,
         "following": _plain(figures.following),
         "gaps": _plain(figures.books.gaps),
         "books": _without(_plain(figures.books), "gaps", "latency"),
@@ -92,6 +94,12 @@ def _latency(figures: Figures) -> dict[str, float | int | None]:
         "p999": us(latency.p999_ns),
         "max": us(latency.max_ns),
     }
+
+
+def _lane(lane: LaneStatus) -> dict[str, Any]:
+    """Return one connection, or the attempt at one, in one flat object."""
+    found, feed = _plain(lane), _plain(lane.feed)
+    return _without(found, "feed") | feed
 
 
 def _plain(statistics: attrs.AttrsInstance) -> dict[str, Any]:

@@ -47,6 +47,8 @@ class JournalReader(Protocol):
 class BooksStatistics:
     """What the actor has done so far."""
 
+    cursor: int
+    """The journal offset up to which everything is applied."""
     messages: int
     """Frames applied, whether they changed a book or not."""
     markets: int
@@ -129,6 +131,7 @@ class OrderbookState:
     def statistics(self) -> BooksStatistics:
         """Return the figures so far."""
         return BooksStatistics(
+            cursor=self._cursor,
             messages=self._messages,
             markets=len(self.tickers()),
             valid=self._shown.valid,

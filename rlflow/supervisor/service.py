@@ -11,7 +11,9 @@ import structlog
 import trio
 
 from rlflow.api.app import create_app
+from rlflow.api.health import judge
 from rlflow.api.service import Service
+from rlflow.api.watch import watch_service
 from rlflow.config import Settings
 from rlflow.data.capture_log import CaptureLog
 from rlflow.data.journal import Journal
@@ -170,13 +172,15 @@ async def _run_tasks(parts: _Parts, listener: socket.socket, stop: trio.Event) -
                 markets=len(settings.tickers),
                 series=len(settings.series_tickers),
             )
-            app = create_app(_describe(parts, follow))
+            service = _describe(parts, follow)
+            app = create_app(service)
 
             async def run_http() -> None:
                 await serve_http(app, listener, pipeline_done)
                 http_done.set()
 
             root.start_soon(run_http, name="http")
+            root.start_soon(watch_service, lambda: judge(service, service.figures()), name="health watch")
             await _run_pipeline(parts, follow, stop)
         pipeline_done.set()
         await http_done.wait()
