@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ import httpx
 
 T = TypeVar("T")
 START_LIMIT_S = 60.0
+RLFLOW = ("-m", "rlflow")
 
 
 def clean_environ(**changes: str) -> dict[str, str]:
@@ -80,13 +81,13 @@ class Running(Process):
 
 
 @contextmanager
-def process(directory: Path, *arguments: str, **environ: str) -> Iterator[Process]:
+def process(directory: Path, *arguments: str, program: Sequence[str] = RLFLOW, **environ: str) -> Iterator[Process]:
     """Start `python -m rlflow` with arguments in an empty working directory; kill it in the end if it still runs."""
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / f"log-{time.monotonic_ns()}"
     with log.open("w") as stderr:
         popen = subprocess.Popen(
-            [sys.executable, "-m", "rlflow", *arguments],
+            [sys.executable, *program, *arguments],
             cwd=directory,
             env=clean_environ(PYTHONUNBUFFERED="1", **environ),
             stdout=stderr,
@@ -102,9 +103,9 @@ def process(directory: Path, *arguments: str, **environ: str) -> Iterator[Proces
 
 
 @contextmanager
-def service(directory: Path, **environ: str) -> Iterator[Running]:
+def service(directory: Path, *, program: Sequence[str] = RLFLOW, **environ: str) -> Iterator[Running]:
     """Start the service on a free port and wait until it listens."""
-    with process(directory, RL_PORT="0", RL_DATA_DIR=str(directory / "data"), **environ) as started:
+    with process(directory, program=program, RL_PORT="0", RL_DATA_DIR=str(directory / "data"), **environ) as started:
         running = Running(started.popen, started.log)
         running.url = running.wait_said(r"url=(http://\S+)")
         wait_for("health", lambda: _answers(running))
@@ -119,8 +120,11 @@ def _answers(running: Running) -> bool | None:
 
 
 @contextmanager
-def exchange(directory: Path, *arguments: str, **environ: str) -> Iterator[dict[str, str]]:
+def exchange(
+    directory: Path, *arguments: str, program: Sequence[str] = RLFLOW, **environ: str
+) -> Iterator[dict[str, str]]:
     """Start a local venue and yield the settings that it prints."""
-    with process(directory, "exchange", "--key-dir", str(directory / "keys"), *arguments, **environ) as started:
+    given = ("exchange", "--key-dir", str(directory / "keys"), *arguments)
+    with process(directory, *given, program=program, **environ) as started:
         started.wait_said(r"(# the exchange is running)")
         yield dict(re.findall(r"^([A-Z_]+)=(\S*)$", started.said(), re.MULTILINE))

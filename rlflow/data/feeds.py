@@ -90,7 +90,7 @@ class FeedsStatus:
 
     feeds: tuple[LaneStatus, ...]
     capacity: int
-    """Markets on a connection at most; halved whenever the venue says that a subscription is too large."""
+    """Markets on a connection at most; half of what the venue has said is too much for a subscription."""
     copies: int
 
     @property
@@ -236,9 +236,10 @@ class Feeds:
         return _Running(lane, self._make_feed(lane))
 
     def _take_fewer(self, attempted: int) -> None:
-        """Halve what a connection may have, unless so many are not asked for any more."""
+        """Let a connection have half of what was too many, unless so many are not asked for any more."""
         if attempted <= self._capacity:
-            self._capacity = max(self._capacity // 2, 1)
+            # Half of the capacity might still be more than was refused, and then nothing would change.
+            self._capacity = max(attempted // 2, 1)
             _log.warning("connections too full", attempted=attempted, capacity=self._capacity)
             self._following.wake()
 

@@ -43,6 +43,8 @@ def judge(url: str, truth: Truth, *, db_schema: str = "rlflow_sim", environment:
     findings: list[str] = []
     states = 0
     with psycopg.connect(url) as connection:
+        # As it is at this moment: what is recorded meanwhile does not show.
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         pairs = connection.execute(
             f"SELECT DISTINCT capture, market_ticker FROM {db_schema}.rl_orderbook_snapshots ORDER BY 1, 2"
         ).fetchall()
@@ -70,7 +72,7 @@ def compare(
     ]
     rows.sort(key=lambda row: row[0])
     gaps = connection.execute(_GAPS.format(db_schema).encode(), (capture, ticker, ticker)).fetchall()
-    truth.wait_heard(ticker, max(row[1] for row in rows))
+    truth.wait_heard(ticker, max(row[1] or 0 for row in rows))
     walker = truth.walker(ticker)
     for clock, stored in trusted_books(rows, gaps):
         if clock >= truth.first_clock(ticker):
@@ -83,7 +85,8 @@ def trusted_books(rows: Sequence[Any], gaps: Sequence[tuple[int, int]]) -> Itera
     """Yield the clock and the book (changed afterwards) behind each complete action that the store vouches for.
 
     An action is complete when the next one has begun: the frame that was lost may have belonged to the last one before
-    a gap. A snapshot at the very frame at which a gap was noticed is behind it.
+    a gap. A snapshot at the very frame at which a gap was noticed is behind it. What has no clock belongs to the action
+    that comes next.
     """
     waiting = list(gaps)
     book: Book | None = None
@@ -94,8 +97,12 @@ def trusted_books(rows: Sequence[Any], gaps: Sequence[tuple[int, int]]) -> Itera
         if row[0] < hidden_before:
             continue
         if len(row) == _IS_SNAPSHOT:
-            book, base, clock = _snapshot(row), row[1], row[1]
-            yield clock, book
+            book, base, clock = _snapshot(row), row[1] or 0, row[1] or 0
+            if clock:
+                yield clock, book
+        elif book is not None and row[1] is None:
+            add(book, (row[2], row[3]), int(row[4] * 100))
+            clock = base
         elif book is not None and row[1] > base:
             if row[1] != clock and clock != base:
                 yield clock, book

@@ -1,0 +1,41 @@
+"""`rlflow` with the feed's long waits made short, so that a test need not wait for half a minute to pass.
+
+Run as a script: everything else is as it is. The waits themselves have tests of their own.
+"""
+
+from pathlib import Path
+
+from rlflow.data import connection
+from rlflow.data.backoff import Backoff
+from rlflow.data.orderbook_client import OrderbookClient
+from rlflow.kalshi import book_repair, commander, pending
+
+HASTY = (__file__,)
+SILENT_S = 2.0
+LASTING_S = 2.0
+
+
+def hurry() -> None:
+    """Make the waits short."""
+    connection.CONNECT_S = 2.0  # type: ignore[misc]
+    book_repair.SNAPSHOT_LIMIT_S = 0.5  # type: ignore[misc]
+    book_repair.MISSING_INTERVAL_S = 1.0  # type: ignore[misc]
+    pending.REPLY_LIMIT_S = 0.5  # type: ignore[misc]
+    if hasattr(commander, "PROBE_S"):
+        commander.PROBE_S = 1.0
+    _default(OrderbookClient, silent_s=SILENT_S, close_s=0.5)
+    _default(Backoff, first_s=0.02, cap_s=1.0, lasting_s=LASTING_S)
+
+
+def _default(kind: type, **values: float) -> None:
+    """Give arguments of a constructor other defaults."""
+    defaults = kind.__init__.__kwdefaults__  # type: ignore[misc]
+    assert defaults.keys() >= values.keys(), Path(__file__).name
+    defaults.update(values)
+
+
+if __name__ == "__main__":
+    from rlflow.__main__ import main
+
+    hurry()
+    main()
