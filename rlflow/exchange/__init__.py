@@ -8,8 +8,8 @@ Theory of operation::
 
 * An `Item` is one thing that happened in a market, encoded once and published to every connection. A `Conversation` is
   one connection's state machine: command texts and items in, frames out. It alone knows sids and sequence numbers.
-* A market's book holds orders of a made-up crowd (`order_flow`) and of accounts, which meet in the `engine` by price
-  and time. Whatever either does is a list of happenings in the order of publication, of which items are made.
+* A market's book (`matching`) holds orders of a made-up crowd (`crowd`) and of accounts, which meet in its engine by
+  price and time. Whatever either does is a list of happenings in the order of publication, of which items are made.
 * The `venue` is the facade of the simulation: the `floor` has every market's book and records and publishes what
   happens there, `market_life` leads markets from creation to payment by a `timetable`, `traffic` says which market's
   crowd acts next, `venue_control` is for tests. REST works on the same facade.

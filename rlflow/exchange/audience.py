@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import attrs
 import trio
 
-from rlflow.exchange.fault_script import FaultScript
-from rlflow.exchange.faults import Fault
-from rlflow.exchange.items import Item
 from rlflow.exchange.link import Link
-from rlflow.exchange.outlet import Ending
+from rlflow.exchange.wire.fault_script import FaultScript
+from rlflow.exchange.wire.faults import Fault
+from rlflow.exchange.wire.items import Item
+from rlflow.exchange.wire.outlet import Ending
 
 
 @attrs.frozen

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import attrs
 
-from rlflow.exchange.conversation import Limits
-from rlflow.exchange.faults import Fault
 from rlflow.exchange.handshake import REST_PATH, WEBSOCKET_PATH, Verifier
+from rlflow.exchange.markets.series import SeriesSpec
 from rlflow.exchange.replay import Replay
 from rlflow.exchange.rest.settings import RestSettings
-from rlflow.exchange.series import SeriesSpec
+from rlflow.exchange.wire.conversation import Limits
+from rlflow.exchange.wire.faults import Fault
 from rlflow.kalshi.auth import PublicKey
 
 DEFAULT_TICKERS = ("KXSIM-27JAN01-A", "KXSIM-27JAN01-B", "KXSIM-27JAN01-C")

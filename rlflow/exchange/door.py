@@ -10,15 +10,15 @@ import wsproto.utilities
 
 from rlflow.exchange.audience import Audience
 from rlflow.exchange.config import ExchangeConfig
-from rlflow.exchange.conversation import Caller, Conversation, Limits
 from rlflow.exchange.handshake import Refusal, check_upgrade
-from rlflow.exchange.items import Markets
 from rlflow.exchange.link import Link
 from rlflow.exchange.opening import asks_for_websocket, read_head
-from rlflow.exchange.outlet import Ending
 from rlflow.exchange.rest.http_server import serve_http
 from rlflow.exchange.rest.service import RestService
 from rlflow.exchange.stream import SharedStream
+from rlflow.exchange.wire.conversation import Caller, Conversation, Limits
+from rlflow.exchange.wire.items import Markets
+from rlflow.exchange.wire.outlet import Ending
 from rlflow.units import Nanos
 
 _STOPPED = Ending(1001, "the exchange stops")

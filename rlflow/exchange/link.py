@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 import trio
 import trio_websocket
 
-from rlflow.exchange.conversation import Conversation
-from rlflow.exchange.items import Item
-from rlflow.exchange.outlet import Ending
 from rlflow.exchange.stream import SharedStream
+from rlflow.exchange.wire.conversation import Conversation
+from rlflow.exchange.wire.items import Item
+from rlflow.exchange.wire.outlet import Ending
 
 PEER_LEFT = Ending(1006, "the peer left", is_abrupt=True)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import attrs
 
 from rlflow.errors import CommandError
-from rlflow.exchange.items import Image, Item, Ladder
 from rlflow.exchange.tape import RecordedConnection
+from rlflow.exchange.wire.items import Image, Item, Ladder
 from rlflow.kalshi.messages import DeltaBody, Message, OrderbookDelta, OrderbookSnapshot, SnapshotBody
 from rlflow.recordings import read_recording
 from rlflow.session.records import Opened

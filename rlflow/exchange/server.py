@@ -10,20 +10,20 @@ import trio
 
 from rlflow.exchange.audience import Audience, ExchangeStatistics
 from rlflow.exchange.config import Address, ExchangeConfig
-from rlflow.exchange.conversation import Limits
 from rlflow.exchange.door import Door
-from rlflow.exchange.fault_kinds import FaultKind
-from rlflow.exchange.faults import Fault
-from rlflow.exchange.floor import Outlets
-from rlflow.exchange.items import Markets
-from rlflow.exchange.outlet import Ending
+from rlflow.exchange.markets.floor import Outlets
+from rlflow.exchange.markets.venue import Venue, VenueSpec
 from rlflow.exchange.replay import ReplayedMarkets
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.past import Past
 from rlflow.exchange.rest.service import RestService
 from rlflow.exchange.rest.still_venue import StillVenue
 from rlflow.exchange.sources import Alarm, keep_time, run_crowd, run_crowd_unlimited, run_replay
-from rlflow.exchange.venue import Venue, VenueSpec
+from rlflow.exchange.wire.conversation import Limits
+from rlflow.exchange.wire.fault_kinds import FaultKind
+from rlflow.exchange.wire.faults import Fault
+from rlflow.exchange.wire.items import Markets
+from rlflow.exchange.wire.outlet import Ending
 from rlflow.units import Nanos
 
 MAINTENANCE = Ending(1001, "maintenance")

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import trio
 
 from rlflow.exchange.audience import Audience
-from rlflow.exchange.items import Item
-from rlflow.exchange.outlet import Ending
+from rlflow.exchange.markets.venue import Venue
 from rlflow.exchange.replay import Pace, Replay, ReplayedMarkets
 from rlflow.exchange.tape import Began, Played, play
-from rlflow.exchange.venue import Venue
+from rlflow.exchange.wire.items import Item
+from rlflow.exchange.wire.outlet import Ending
 from rlflow.units import Nanos
 
 # At 8 microseconds a message this stays below two milliseconds between two awaits.

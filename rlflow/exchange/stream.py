@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import trio
 
-from rlflow.exchange.frames import text_frames
+from rlflow.exchange.wire.frames import text_frames
 
 _CLOSE_FRAME = 0x88
 """First byte of a close frame; the library's other writes begin with the letter H of HTTP, or a ping or pong."""

@@ -8,8 +8,8 @@ import attrs
 import msgspec
 
 from rlflow.errors import FrameRejectedError
-from rlflow.exchange.items import ORDERBOOK, TRADE, Item
-from rlflow.exchange.numbering import Numbering
+from rlflow.exchange.wire.items import ORDERBOOK, TRADE, Item
+from rlflow.exchange.wire.numbering import Numbering
 from rlflow.kalshi.decode import Decoder
 from rlflow.kalshi.messages import (
     Message,

@@ -2,11 +2,11 @@
 
 import attrs
 
-from rlflow.exchange import frames
 from rlflow.exchange.rest.buckets import DEFAULT_COST, Kind
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.messages import Answer, Request, ok
 from rlflow.exchange.rest.routes import Route
+from rlflow.exchange.wire import frames
 
 # The venue keeps some three months for its live endpoints.
 _LIVE_WINDOW_NS = 90 * 86_400 * 1_000_000_000

@@ -1,11 +1,11 @@
 """Order books by REST: without clock, number or time, so never to be spliced into a stream (protocol 6.2)."""
 
-from rlflow.exchange.items import Image, Ladder
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.market_json import Json
 from rlflow.exchange.rest.markets import listed
 from rlflow.exchange.rest.messages import Answer, Request, ok
 from rlflow.exchange.rest.routes import Route
+from rlflow.exchange.wire.items import Image, Ladder
 from rlflow.units import format_count, format_price
 
 _MOST_BOOKS = 100

@@ -6,7 +6,7 @@ from typing import Self
 
 import attrs
 
-from rlflow.exchange.candles import Candle, Range
+from rlflow.exchange.markets.candles import Candle, Range
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.market_json import Json
 from rlflow.exchange.rest.markets import listed

@@ -9,16 +9,16 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from rlflow.exchange.faults import Fault
-from rlflow.exchange.market_life import IllegalStepError
-from rlflow.exchange.outlet import Ending
+from rlflow.exchange.markets.market_life import IllegalStepError
+from rlflow.exchange.markets.venue_control import UnknownMarketError, VenueControl
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.markets import shown
 from rlflow.exchange.rest.messages import Answer, Request, ok
 from rlflow.exchange.rest.order_bodies import decode
 from rlflow.exchange.rest.refusals import RefusedError, bad_parameter
 from rlflow.exchange.rest.routes import Route
-from rlflow.exchange.venue_control import UnknownMarketError, VenueControl
+from rlflow.exchange.wire.faults import Fault
+from rlflow.exchange.wire.outlet import Ending
 from rlflow.fees import FeeModel
 from rlflow.units import parse_price
 

@@ -5,18 +5,18 @@ from typing import Protocol
 
 import attrs
 
-from rlflow.exchange.answers import Answer
-from rlflow.exchange.candles import Candle
-from rlflow.exchange.engine import Engine
-from rlflow.exchange.faults import Fault
-from rlflow.exchange.items import Image, Top
-from rlflow.exchange.listing import EventSheet, FeeChange, Listing, SeriesSheet
-from rlflow.exchange.orders import AmendRequest, DecreaseRequest, OrderRequest
-from rlflow.exchange.outlet import Ending
+from rlflow.exchange.markets.candles import Candle
+from rlflow.exchange.markets.listing import EventSheet, FeeChange, Listing, SeriesSheet
+from rlflow.exchange.markets.trade_history import TradeRecord
+from rlflow.exchange.markets.venue_control import VenueControl
+from rlflow.exchange.matching.answers import Answer
+from rlflow.exchange.matching.engine import Engine
+from rlflow.exchange.matching.orders import AmendRequest, DecreaseRequest, OrderRequest
 from rlflow.exchange.rest.past import Past
 from rlflow.exchange.rest.settings import RestSettings
-from rlflow.exchange.trade_history import TradeRecord
-from rlflow.exchange.venue_control import VenueControl
+from rlflow.exchange.wire.faults import Fault
+from rlflow.exchange.wire.items import Image, Top
+from rlflow.exchange.wire.outlet import Ending
 from rlflow.units import Nanos
 
 

@@ -1,9 +1,9 @@
 """Whether the exchange is open (protocol 6.1 and 8.2)."""
 
-from rlflow.exchange import frames
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.messages import Answer, Request, ok
 from rlflow.exchange.rest.routes import Route
+from rlflow.exchange.wire import frames
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _ALL_DAY = [{"open_time": "00:00", "close_time": "24:00"}]

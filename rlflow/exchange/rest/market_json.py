@@ -2,9 +2,9 @@
 
 import math
 
-from rlflow.exchange.frames import rfc3339_ms
-from rlflow.exchange.items import Top
-from rlflow.exchange.listing import Listing, MarketSheet
+from rlflow.exchange.markets.listing import Listing, MarketSheet
+from rlflow.exchange.wire.frames import rfc3339_ms
+from rlflow.exchange.wire.items import Top
 from rlflow.units import ONE_DOLLAR, complement, format_count, format_price
 
 Json = dict[str, object]

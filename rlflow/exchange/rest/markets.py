@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from rlflow.exchange.listing import FILTER_WORDS, Listing
+from rlflow.exchange.markets.listing import FILTER_WORDS, Listing
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.market_json import Json, market_json
 from rlflow.exchange.rest.messages import Answer, Request, ok

@@ -4,7 +4,7 @@ from typing import TypeVar
 
 import msgspec
 
-from rlflow.exchange.orders import (
+from rlflow.exchange.matching.orders import (
     AmendRequest,
     BookSide,
     DecreaseRequest,

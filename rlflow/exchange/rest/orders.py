@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeVar
 
-from rlflow.exchange import answers
-from rlflow.exchange.account_publications import money_text
 from rlflow.exchange.handshake import Refusal
-from rlflow.exchange.orders import OrderRefusedError, OrderView
+from rlflow.exchange.markets.account_publications import money_text
+from rlflow.exchange.matching import answers
+from rlflow.exchange.matching.orders import OrderRefusedError, OrderView
 from rlflow.exchange.rest.buckets import Kind
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.market_json import Json

@@ -6,9 +6,9 @@ from typing import TypeVar
 
 import attrs
 
-from rlflow.exchange.accounts import MONEY_PER_CENT, Account
-from rlflow.exchange.orders import OrderView
-from rlflow.exchange.positions import PositionView
+from rlflow.exchange.matching.accounts import MONEY_PER_CENT, Account
+from rlflow.exchange.matching.orders import OrderView
+from rlflow.exchange.matching.positions import PositionView
 from rlflow.exchange.rest.settings import RestSettings
 from rlflow.units import Money, Nanos
 

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterable
 
-from rlflow.exchange.account_publications import money_text, outcome_side, user_id
-from rlflow.exchange.frames import rfc3339_ms
-from rlflow.exchange.happenings import Filled
-from rlflow.exchange.orders import OrderView
+from rlflow.exchange.markets.account_publications import money_text, outcome_side, user_id
+from rlflow.exchange.matching.happenings import Filled
+from rlflow.exchange.matching.orders import OrderView
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.market_json import Json
 from rlflow.exchange.rest.messages import Answer, Request, ok
 from rlflow.exchange.rest.paging import page
 from rlflow.exchange.rest.refusals import bad_parameter, not_found
 from rlflow.exchange.rest.routes import Route
+from rlflow.exchange.wire.frames import rfc3339_ms
 from rlflow.units import complement, format_count, format_price
 
 _SINGLE_COST = 2

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
-from rlflow.exchange.account_publications import money_text
-from rlflow.exchange.accounts import MONEY_PER_CENT, Settlement
-from rlflow.exchange.frames import rfc3339_ms
-from rlflow.exchange.positions import PositionView
+from rlflow.exchange.markets.account_publications import money_text
+from rlflow.exchange.matching.accounts import MONEY_PER_CENT, Settlement
+from rlflow.exchange.matching.positions import PositionView
 from rlflow.exchange.rest.buckets import Kind
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.market_json import Json
@@ -14,6 +13,7 @@ from rlflow.exchange.rest.paging import page
 from rlflow.exchange.rest.portfolio import event_of
 from rlflow.exchange.rest.refusals import bad_parameter
 from rlflow.exchange.rest.routes import Route
+from rlflow.exchange.wire.frames import rfc3339_ms
 from rlflow.units import PRICE_PER_CENT, Money, complement, format_count
 
 _FILTERS: dict[str, Callable[[PositionView], int]] = {

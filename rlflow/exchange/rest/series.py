@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from fractions import Fraction
 
-from rlflow.exchange.frames import rfc3339_ms
-from rlflow.exchange.listing import FILTER_WORDS, EventSheet, FeeChange, Listing, SeriesSheet
+from rlflow.exchange.markets.listing import FILTER_WORDS, EventSheet, FeeChange, Listing, SeriesSheet
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.market_json import Json
 from rlflow.exchange.rest.markets import shown
@@ -12,6 +11,7 @@ from rlflow.exchange.rest.messages import Answer, Request, ok
 from rlflow.exchange.rest.paging import page
 from rlflow.exchange.rest.refusals import not_found
 from rlflow.exchange.rest.routes import Route
+from rlflow.exchange.wire.frames import rfc3339_ms
 
 _MOST_EVENTS = 200
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Container
 import attrs
 
 from rlflow.exchange.handshake import REST_PATH, Refusal, Verifier
-from rlflow.exchange.orders import OrderRefusedError
+from rlflow.exchange.matching.orders import OrderRefusedError
 from rlflow.exchange.rest import (
     account,
     books,

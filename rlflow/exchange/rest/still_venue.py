@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
-from rlflow.exchange.answers import Answer
-from rlflow.exchange.candles import Candle
-from rlflow.exchange.engine import Engine
-from rlflow.exchange.grid import named_grid
-from rlflow.exchange.items import Image, Top
-from rlflow.exchange.listing import EventSheet, FeeChange, Listing, MarketSheet, SeriesSheet
-from rlflow.exchange.orders import AmendRequest, DecreaseRequest, OrderRequest
-from rlflow.exchange.trade_history import TradeRecord
+from rlflow.exchange.markets.candles import Candle
+from rlflow.exchange.markets.listing import EventSheet, FeeChange, Listing, MarketSheet, SeriesSheet
+from rlflow.exchange.markets.trade_history import TradeRecord
+from rlflow.exchange.matching.answers import Answer
+from rlflow.exchange.matching.engine import Engine
+from rlflow.exchange.matching.grid import named_grid
+from rlflow.exchange.matching.orders import AmendRequest, DecreaseRequest, OrderRequest
+from rlflow.exchange.wire.items import Image, Top
 from rlflow.units import Nanos
 
 _YEAR_NS: Nanos = 365 * 86_400 * 1_000_000_000

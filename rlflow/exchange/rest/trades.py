@@ -3,13 +3,13 @@
 import heapq
 from collections.abc import Iterable
 
-from rlflow.exchange.frames import rfc3339_ms
+from rlflow.exchange.markets.trade_history import TradeRecord
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.market_json import Json
 from rlflow.exchange.rest.messages import Answer, Request, ok
 from rlflow.exchange.rest.paging import page
 from rlflow.exchange.rest.routes import Route
-from rlflow.exchange.trade_history import TradeRecord
+from rlflow.exchange.wire.frames import rfc3339_ms
 from rlflow.units import complement, format_count, format_price
 
 

@@ -1,0 +1,160 @@
+"""The trading floor: every market's book and records, the engine's clock, and who hears of what happens there."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import attrs
+
+from rlflow.exchange.markets import publications
+from rlflow.exchange.markets.account_publications import about_account
+from rlflow.exchange.markets.candles import CandleRecord
+from rlflow.exchange.markets.listing import Listing
+from rlflow.exchange.markets.publications import Times
+from rlflow.exchange.markets.timetable import Timetable
+from rlflow.exchange.markets.trade_history import TradeHistory, TradeRecord
+from rlflow.exchange.matching.book import SimulatedBook
+from rlflow.exchange.matching.engine import Engine
+from rlflow.exchange.matching.happenings import Change, Deal, Happening
+from rlflow.exchange.matching.proceedings import Action
+from rlflow.exchange.wire.items import Item
+from rlflow.fees import FeeModel
+from rlflow.units import Nanos, Side, complement, opposite
+
+# The venue's `ticker` came about once a second; nobody needs each of a hundred changes a second.
+_QUOTE_NS: Nanos = 500_000_000
+# Quotes wait for the next tenth of a second, so that many markets' go out together.
+_QUOTE_GRID_NS: Nanos = 100_000_000
+
+
+@attrs.define(eq=False)
+class Market:
+    """Everything of one market but its accounts' orders, which the engine has."""
+
+    listing: Listing
+    book: SimulatedBook
+    history: TradeHistory = attrs.field(factory=TradeHistory)
+    candles: CandleRecord = attrs.field(factory=CandleRecord)
+    is_quote_due: bool = False
+    """Whether a `ticker` is on its way."""
+    quoted_ns: Nanos = 0
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+@attrs.frozen
+class Outlets:
+    """How a venue, which does nothing by itself, reaches those who are connected to it."""
+
+    publish: Callable[[Sequence[Item]], None] = _ignore
+    """Queue publications for everyone."""
+    disconnect: Callable[[], object] = _ignore
+    """End all connections, as for maintenance."""
+    wake: Callable[[], None] = _ignore
+    """Look at the time of the next step again: there is a new one, or a market has opened."""
+
+
+class Floor:
+    """Carries what happens to the books into records and publications."""
+
+    def __init__(self, engine: Engine, timetable: Timetable, outlets: Outlets) -> None:
+        self.engine = engine
+        self.timetable = timetable
+        self.outlets = outlets
+        self.markets: dict[str, Market] = {}
+        self.listings: dict[str, Listing] = {}
+        """Both by ticker, the oldest first."""
+        self._by_id: dict[str, str] = {}
+        self._clock = 0
+        self._trades = 0
+
+    def add(self, listing: Listing, fees: FeeModel) -> Market:
+        """Give a listed market its place; it takes no orders yet."""
+        sheet = listing.sheet
+        market = self.markets[sheet.ticker] = Market(listing, SimulatedBook(sheet.ticker, sheet.market_id, sheet.grid))
+        self.listings[sheet.ticker] = listing
+        self._by_id[sheet.market_id] = sheet.ticker
+        self.engine.add_market(market.book, fees, "closed")
+        return market
+
+    def remove(self, ticker: str) -> None:
+        """Forget a market."""
+        market = self.markets.pop(ticker)
+        del self.listings[ticker], self._by_id[market.book.market_id]
+        self.engine.remove_market(ticker)
+
+    def ticker_of(self, market_id: str) -> str | None:
+        """Return the market that has this id, None if no market has."""
+        return self._by_id.get(market_id)
+
+    def lower_clock(self) -> None:
+        """Let the clock go down, as it may across a maintenance (protocol 8.2)."""
+        self._clock //= 2
+        for market in self.markets.values():
+            market.book.clock = min(market.book.clock, self._clock)
+
+    def announce(self, market: Market, happenings: Iterable[Happening], at_ns: Nanos) -> list[Item]:
+        """Return the publications of one action, which share a clock and a time, in the given order."""
+        self._clock += 1
+        market.book.clock = self._clock
+        times = Times(at_ns)
+        items = []
+        for happening in happenings:
+            if isinstance(happening, Change):
+                items.append(publications.delta(market.book, happening, times))
+            elif isinstance(happening, Deal):
+                items.append(publications.trade(market.book, self._record(market, happening, at_ns), times))
+            else:
+                items.append(about_account(happening, times))
+        if not market.is_quote_due:
+            self._note_quote(market, at_ns)
+        return items
+
+    def publish_actions(self, actions: Iterable[Action], at_ns: Nanos) -> None:
+        """Publish what the engine did, action by action."""
+        for action in actions:
+            if action.happenings:
+                self.outlets.publish(self.announce(self.markets[action.ticker], action.happenings, at_ns))
+
+    def _record(self, market: Market, deal: Deal, at_ns: Nanos) -> TradeRecord:
+        self._trades += 1
+        listing = market.listing
+        taker: Side = opposite(deal.maker)
+        yes_price = deal.price if deal.maker == "yes" else complement(deal.price)
+        listing.last_price, listing.last_count = yes_price, deal.count
+        listing.volume += deal.count
+        listing.dollar_volume += yes_price * deal.count
+        # Nobody knows what the crowd holds: half of what it trades is taken to be new.
+        listing.open_interest += deal.count // 2
+        trade_id = deal.trade_id or self.engine.identifiers.next_trade_id()
+        record = TradeRecord(trade_id, listing.ticker, yes_price, deal.count, taker, at_ns, self._trades)
+        market.history.add(record)
+        market.candles.note_trade(at_ns, yes_price, deal.count)
+        return record
+
+    # Quotes
+
+    def _note_quote(self, market: Market, at_ns: Nanos) -> None:
+        earliest = max(at_ns, market.quoted_ns + _QUOTE_NS)
+        due_ns = -(-earliest // _QUOTE_GRID_NS) * _QUOTE_GRID_NS
+        market.is_quote_due = True
+        self.note(due_ns, partial(self._quote, market))
+
+    def _quote(self, market: Market, at_ns: Nanos) -> None:
+        market.is_quote_due = False
+        market.quoted_ns = at_ns
+        bid, no_bid = market.book.sides["yes"].best, market.book.sides["no"].best
+        market.candles.note_quote(at_ns, bid, complement(no_bid), market.listing.open_interest)
+        self.outlets.publish([self.quote(market, at_ns)])
+
+    def quote(self, market: Market, at_ns: Nanos) -> Item:
+        """Return the market's `ticker` as of now."""
+        return publications.ticker(market.listing, market.book, Times(at_ns))
+
+    def note(self, at_ns: Nanos, step: Callable[[Nanos], None]) -> None:
+        """Note a step for later, and wake whoever waits for a later one."""
+        first_ns = self.timetable.next_ns
+        self.timetable.note(at_ns, step)
+        if first_ns is None or at_ns < first_ns:
+            self.outlets.wake()
