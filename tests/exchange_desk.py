@@ -2,10 +2,10 @@
 
 import json
 
-from rlflow.exchange.conversation import Caller, Conversation, Limits
-from rlflow.exchange.fault_script import FaultScript
-from rlflow.exchange.faults import Fault
-from rlflow.exchange.items import ORDERBOOK, TRADE, Image, Item
+from rlflow.exchange.wire.conversation import Caller, Conversation, Limits
+from rlflow.exchange.wire.fault_script import FaultScript
+from rlflow.exchange.wire.faults import Fault
+from rlflow.exchange.wire.items import ORDERBOOK, TRADE, Image, Item
 from tests.exchange_client import Frame
 
 NOW_MS = 1_795_305_600_123

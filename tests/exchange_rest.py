@@ -10,16 +10,16 @@ import msgspec
 
 from rlflow.exchange.audience import Audience
 from rlflow.exchange.handshake import REST_PATH, Verifier
-from rlflow.exchange.items import Image
-from rlflow.exchange.listing import Listing, MarketSheet
+from rlflow.exchange.markets.listing import Listing, MarketSheet
+from rlflow.exchange.markets.trade_history import TradeRecord
+from rlflow.exchange.markets.venue import Venue
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.http_server import Heard
 from rlflow.exchange.rest.past import Past
 from rlflow.exchange.rest.service import RestService
 from rlflow.exchange.rest.settings import RestSettings
 from rlflow.exchange.rest.still_venue import StillVenue
-from rlflow.exchange.trade_history import TradeRecord
-from rlflow.exchange.venue import Venue
+from rlflow.exchange.wire.items import Image
 from rlflow.kalshi.auth import Signer, generate_private_key_pem, load_private_key
 from rlflow.units import Nanos
 

@@ -7,10 +7,10 @@ from uuid import UUID
 import attrs
 
 from rlflow.errors import FeedLostError
-from rlflow.exchange.conversation import Conversation
-from rlflow.exchange.fault_script import FaultScript
-from rlflow.exchange.faults import Fault
-from rlflow.exchange.items import ORDERBOOK, TRADE, Image, Item
+from rlflow.exchange.wire.conversation import Conversation
+from rlflow.exchange.wire.fault_script import FaultScript
+from rlflow.exchange.wire.faults import Fault
+from rlflow.exchange.wire.items import ORDERBOOK, TRADE, Image, Item
 from rlflow.kalshi.commander import Commander
 from rlflow.session.records import Batch, Kind, Opened, local_batch
 from rlflow.session.session import Session

@@ -14,9 +14,9 @@ from rlflow.data.feeds import FeedsStatus
 from rlflow.data.journal import Journal
 from rlflow.exchange.config import ExchangeConfig
 from rlflow.exchange.credentials import load_or_make_credentials
-from rlflow.exchange.fault_kinds import FaultKind
-from rlflow.exchange.faults import Fault
 from rlflow.exchange.server import Exchange, serve
+from rlflow.exchange.wire.fault_kinds import FaultKind
+from rlflow.exchange.wire.faults import Fault
 from rlflow.orderbook import BookView
 from rlflow.session.rows import GapRow
 from rlflow.supervisor.following import FollowingParts, venue_client

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import attrs
 
-from rlflow.exchange.happenings import Change, Deal, Happening
+from rlflow.exchange.matching.happenings import Change, Deal, Happening
 from rlflow.units import ONE_CONTRACT, ONE_DOLLAR, PRICE_PER_CENT, Count, Price, Side
 
 DISTANCES = (0, 1, 2, 5, 10, 20)

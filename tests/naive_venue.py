@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import attrs
 
-from rlflow.exchange.orders import AmendRequest, OrderRequest
+from rlflow.exchange.matching.orders import AmendRequest, OrderRequest
 
 DOLLAR = 10_000
 CROWD = ""

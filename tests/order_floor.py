@@ -5,11 +5,11 @@ from typing import Any
 import attrs
 import pytest
 
-from rlflow.exchange.answers import Answer
-from rlflow.exchange.book import SimulatedBook
-from rlflow.exchange.engine import Engine
-from rlflow.exchange.happenings import Change, Deal, Happening
-from rlflow.exchange.orders import AmendRequest, OrderRefusedError, OrderRequest, OrderView
+from rlflow.exchange.matching.answers import Answer
+from rlflow.exchange.matching.book import SimulatedBook
+from rlflow.exchange.matching.engine import Engine
+from rlflow.exchange.matching.happenings import Change, Deal, Happening
+from rlflow.exchange.matching.orders import AmendRequest, OrderRefusedError, OrderRequest, OrderView
 from rlflow.fees import FeeModel
 
 TICKER = "KXSIM-A"

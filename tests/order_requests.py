@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 from hypothesis import strategies as st
 
-from rlflow.exchange.orders import OrderRequest
+from rlflow.exchange.matching.orders import OrderRequest
 
 TICKER = "KXSIM-A"
 KEYS = ("ann", "bob", "cid")

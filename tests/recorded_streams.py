@@ -5,7 +5,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rlflow.exchange.happenings import Change, Deal, Happening
+from rlflow.exchange.matching.happenings import Change, Deal, Happening
 from rlflow.units import Count, Price, Side, complement, parse_count, parse_price
 from tests.market_statistics import Group, Stream
 from tests.real_recordings import GOLD, connections

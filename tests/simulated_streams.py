@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from rlflow.exchange.book import SimulatedBook
-from rlflow.exchange.draws import Draws
-from rlflow.exchange.order_flow import OrderFlow
+from rlflow.exchange.crowd.draws import Draws
+from rlflow.exchange.crowd.order_flow import OrderFlow
+from rlflow.exchange.matching.book import SimulatedBook
 from rlflow.units import Nanos
 from tests.market_statistics import Group, Stream
 

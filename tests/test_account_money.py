@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from rlflow.exchange.answers import Answer
-from rlflow.exchange.engine import Engine
-from rlflow.exchange.happenings import Change, OrderChanged, PositionChanged
-from rlflow.exchange.orders import DecreaseRequest, OrderRefusedError
+from rlflow.exchange.matching.answers import Answer
+from rlflow.exchange.matching.engine import Engine
+from rlflow.exchange.matching.happenings import Change, OrderChanged, PositionChanged
+from rlflow.exchange.matching.orders import DecreaseRequest, OrderRefusedError
 from rlflow.fees import FeeModel
 from tests.order_floor import NOW, TICKER, Floor, opened, refusal
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from rlflow.exchange.happenings import Change, Deal, Happening
+from rlflow.exchange.matching.happenings import Change, Deal, Happening
 from tests.calibrate import measure, table
 from tests.market_statistics import Group, Samples, Stream, figures, kind_of
 from tests.market_targets import TARGETS, Target

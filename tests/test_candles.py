@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlflow.exchange.candles import Candle, CandleRecord, Range
+from rlflow.exchange.markets.candles import Candle, CandleRecord, Range
 from tests.exchange_rest import NOW, SECOND, MadeUpVenue, caller, listing
 
 MINUTE = 60 * SECOND

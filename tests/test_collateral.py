@@ -4,9 +4,9 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlflow.exchange.collateral import Claim, Terms, required
-from rlflow.exchange.orders import BookSide
-from rlflow.exchange.positions import PositionView, closing_count
+from rlflow.exchange.matching.collateral import Claim, Terms, required
+from rlflow.exchange.matching.orders import BookSide
+from rlflow.exchange.matching.positions import PositionView, closing_count
 from rlflow.fees import FeeModel, RoundingAccumulator
 from rlflow.units import ONE_DOLLAR, Side, opposite
 from tests.strategies import counts, prices, sides

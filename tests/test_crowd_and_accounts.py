@@ -5,13 +5,13 @@ from collections import Counter
 
 import pytest
 
-from rlflow.exchange.book import SimulatedBook
-from rlflow.exchange.draws import Draws
-from rlflow.exchange.engine import DEFAULT_DEPOSIT, Engine
-from rlflow.exchange.grid import named_grid
-from rlflow.exchange.happenings import Change, Deal, Filled, Happening
-from rlflow.exchange.order_flow import OrderFlow
-from rlflow.exchange.orders import BookSide, OrderRefusedError, OrderRequest, own_price, resting_side
+from rlflow.exchange.crowd.draws import Draws
+from rlflow.exchange.crowd.order_flow import OrderFlow
+from rlflow.exchange.matching.book import SimulatedBook
+from rlflow.exchange.matching.engine import DEFAULT_DEPOSIT, Engine
+from rlflow.exchange.matching.grid import named_grid
+from rlflow.exchange.matching.happenings import Change, Deal, Filled, Happening
+from rlflow.exchange.matching.orders import BookSide, OrderRefusedError, OrderRequest, own_price, resting_side
 from rlflow.fees import FeeModel
 from rlflow.units import complement
 

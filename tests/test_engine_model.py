@@ -9,11 +9,19 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rlflow.exchange.book import SimulatedBook
-from rlflow.exchange.engine import Engine
-from rlflow.exchange.happenings import Change, CrowdHappening, Deal, Filled, Happening, OrderChanged, PositionChanged
-from rlflow.exchange.orders import AmendRequest, DecreaseRequest, OrderRefusedError, OrderRequest
-from rlflow.exchange.proceedings import Action
+from rlflow.exchange.matching.book import SimulatedBook
+from rlflow.exchange.matching.engine import Engine
+from rlflow.exchange.matching.happenings import (
+    Change,
+    CrowdHappening,
+    Deal,
+    Filled,
+    Happening,
+    OrderChanged,
+    PositionChanged,
+)
+from rlflow.exchange.matching.orders import AmendRequest, DecreaseRequest, OrderRefusedError, OrderRequest
+from rlflow.exchange.matching.proceedings import Action
 from rlflow.fees import FeeModel
 from rlflow.units import Side, opposite
 from tests.naive_venue import CROWD, NaiveVenue, Refused

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rlflow.exchange.conversation import Caller
-from rlflow.exchange.items import ORDERBOOK, Item
+from rlflow.exchange.wire.conversation import Caller
+from rlflow.exchange.wire.items import ORDERBOOK, Item
 from tests.exchange_client import Frame, command, subscribe
 from tests.exchange_desk import Desk, delta
 

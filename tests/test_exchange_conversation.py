@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlflow.exchange.conversation import Limits
-from rlflow.exchange.items import Item
-from rlflow.exchange.numbering import Numbering
+from rlflow.exchange.wire.conversation import Limits
+from rlflow.exchange.wire.items import Item
+from rlflow.exchange.wire.numbering import Numbering
 from tests.exchange_client import Frame, command, subscribe
 from tests.exchange_desk import NOW_MS, Desk, delta, trade
 

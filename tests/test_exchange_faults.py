@@ -7,8 +7,8 @@ import trio
 
 from rlflow.exchange.config import DEFAULT_TICKERS
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
-from rlflow.exchange.fault_kinds import FaultKind
-from rlflow.exchange.faults import Fault
+from rlflow.exchange.wire.fault_kinds import FaultKind
+from rlflow.exchange.wire.faults import Fault
 from tests.exchange_client import LIMIT_S, connected, gapless, raw_subscriber, running, subscribe
 from tests.exchange_desk import NOW_MS, Desk, delta, trade
 

@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import pytest
 
-from rlflow.exchange.items import ORDERBOOK, TRADE, Item
-from rlflow.exchange.market_life import IllegalStepError
-from rlflow.exchange.orders import OrderRefusedError, OrderRequest
-from rlflow.exchange.series import SeriesSpec
-from rlflow.exchange.venue import VenueSpec
-from rlflow.exchange.venue_control import UnknownMarketError
+from rlflow.exchange.markets.market_life import IllegalStepError
+from rlflow.exchange.markets.series import SeriesSpec
+from rlflow.exchange.markets.venue import VenueSpec
+from rlflow.exchange.markets.venue_control import UnknownMarketError
+from rlflow.exchange.matching.orders import OrderRefusedError, OrderRequest
+from rlflow.exchange.wire.items import ORDERBOOK, TRADE, Item
 from rlflow.fees import FeeModel
 from tests.venue_driver import SECOND_NS, START_NS, Driven, Follower, body, frame, levels, room
 

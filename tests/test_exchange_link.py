@@ -7,8 +7,8 @@ import trio.testing
 import trio_websocket
 
 from rlflow.exchange.link import Link
-from rlflow.exchange.outlet import Ending
 from rlflow.exchange.stream import SharedStream
+from rlflow.exchange.wire.outlet import Ending
 from tests.exchange_client import LIMIT_S, subscribe
 from tests.exchange_desk import NOW_MS, Desk, delta
 

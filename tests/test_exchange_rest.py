@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlflow.exchange.handshake import Refusal
-from rlflow.exchange.items import Image
+from rlflow.exchange.markets.trade_history import TradeRecord
 from rlflow.exchange.rest.buckets import Bucket, Kind, Rate, Tier
 from rlflow.exchange.rest.paging import page
 from rlflow.exchange.rest.query import Query
 from rlflow.exchange.rest.refusals import ErrorShape, RefusedError, refusal_body
-from rlflow.exchange.trade_history import TradeRecord
+from rlflow.exchange.wire.items import Image
 from rlflow.kalshi.auth import generate_private_key_pem, load_private_key
 from rlflow.units import Side
 from tests.exchange_rest import NOW, SECOND, SIGNER, MadeUpVenue, caller, listing

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlflow.exchange.markets.venue import Venue, VenueSpec
 from rlflow.exchange.rest import control, service
 from rlflow.exchange.rest.buckets import Tier
 from rlflow.exchange.rest.http_server import Heard
 from rlflow.exchange.rest.order_bodies import AmendBody, CancelBody, CreateBatch, CreateBody, DecreaseBody
-from rlflow.exchange.venue import Venue, VenueSpec
 from tests.exchange_rest import NOW, SECOND, SIGNER, Body, Caller, caller
 
 TICKER = "KXSIM-1-A"

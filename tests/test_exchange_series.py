@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlflow.exchange.series import SECOND_NS, SeriesSchedule, SeriesSpec, life_of
+from rlflow.exchange.markets.series import SECOND_NS, SeriesSchedule, SeriesSpec, life_of
 from tests.venue_driver import START_NS
 
 specs = st.builds(

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from rlflow.exchange.config import DEFAULT_TICKERS, Address, ExchangeConfig, describe_environment
-from rlflow.exchange.conversation import Limits
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
 from rlflow.exchange.server import Exchange, serve
+from rlflow.exchange.wire.conversation import Limits
 from rlflow.kalshi.auth import Signer
 from tests.exchange_client import LIMIT_S, command, connected, gapless, raw_subscriber, running, subscribe
 from tests.oracle import replay

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlflow.exchange.draws import Draws
-from rlflow.exchange.items import ORDERBOOK, TRADE, Image, Item
-from rlflow.exchange.venue import Venue, VenueSpec
+from rlflow.exchange.crowd.draws import Draws
+from rlflow.exchange.markets.venue import Venue, VenueSpec
+from rlflow.exchange.wire.items import ORDERBOOK, TRADE, Image, Item
 from rlflow.units import complement, parse_count, parse_price
 from tests.venue_driver import START_NS, apply, body, levels, room
 

@@ -8,10 +8,10 @@ import attrs
 import pytest
 
 from rlflow.errors import CommandError, RecordingError
-from rlflow.exchange.items import Image
+from rlflow.exchange.markets.venue import Venue, VenueSpec
 from rlflow.exchange.replay import Pace, Replay, ReplayedMarkets, replay_source
 from rlflow.exchange.tape import Began, Event, Played, play
-from rlflow.exchange.venue import Venue, VenueSpec
+from rlflow.exchange.wire.items import Image
 from rlflow.session.records import Batch, Kind, Opened
 from tests.exchange_tapes import CAPTURE, START_NS, WHOLE, Recorded, delta, snapshot, wire
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlflow.exchange.conversation import Limits
-from rlflow.exchange.fault_kinds import TRAITS, FaultKind
-from rlflow.exchange.faults import Fault, parameters
-from rlflow.exchange.items import ORDERBOOK, TRADE, Item
+from rlflow.exchange.wire.conversation import Limits
+from rlflow.exchange.wire.fault_kinds import TRAITS, FaultKind
+from rlflow.exchange.wire.faults import Fault, parameters
+from rlflow.exchange.wire.items import ORDERBOOK, TRADE, Item
 from rlflow.kalshi.decode import Decoder
 from tests.exchange_client import Frame, command, subscribe
 from tests.exchange_desk import Desk

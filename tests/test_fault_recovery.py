@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlflow.exchange.fault_kinds import TRAITS, FaultKind, Target
-from rlflow.exchange.faults import Fault, parameters
-from rlflow.exchange.items import ORDERBOOK, TRADE
+from rlflow.exchange.wire.fault_kinds import TRAITS, FaultKind, Target
+from rlflow.exchange.wire.faults import Fault, parameters
+from rlflow.exchange.wire.items import ORDERBOOK, TRADE
 from tests.fault_world import FaultWorld
 
 # A change between two ticks is one like any other to a collector that does not know the ticks.

@@ -10,10 +10,10 @@ import trio
 
 from rlflow.exchange.config import DEFAULT_TICKERS
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
-from rlflow.exchange.fault_kinds import FaultKind
-from rlflow.exchange.faults import Fault
-from rlflow.exchange.items import ORDERBOOK
 from rlflow.exchange.server import Exchange
+from rlflow.exchange.wire.fault_kinds import FaultKind
+from rlflow.exchange.wire.faults import Fault
+from rlflow.exchange.wire.items import ORDERBOOK
 from rlflow.session.records import Closed
 from tests.exchange_client import command, connected, gapless, running, subscribe
 from tests.test_orderbook_client import EchoCommander, Feed

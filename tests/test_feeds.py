@@ -7,8 +7,8 @@ import trio
 
 from rlflow.config import Settings
 from rlflow.exchange.config import ExchangeConfig
-from rlflow.exchange.series import SeriesSpec
-from rlflow.exchange.subscriptions import Limits
+from rlflow.exchange.markets.series import SeriesSpec
+from rlflow.exchange.wire.subscriptions import Limits
 from tests.following_world import World, following
 from tests.pipeline import wait_until
 

@@ -7,7 +7,7 @@ import trio
 
 from rlflow.config import Settings
 from rlflow.exchange.config import ExchangeConfig
-from rlflow.exchange.series import SeriesSpec
+from rlflow.exchange.markets.series import SeriesSpec
 from rlflow.kalshi.roster import SECOND
 from rlflow.session.rows import DeltaRow, SnapshotRow
 from tests.following_world import World, following

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlflow.exchange.grid import Band, Grid, named_grid
+from rlflow.exchange.matching.grid import Band, Grid, named_grid
 from rlflow.units import ONE_DOLLAR, complement
 
 NAMES = (

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rlflow.exchange.happenings import Change, Deal, Filled, OrderChanged, PositionChanged
-from rlflow.exchange.orders import OrderRefusedError
+from rlflow.exchange.matching.happenings import Change, Deal, Filled, OrderChanged, PositionChanged
+from rlflow.exchange.matching.orders import OrderRefusedError
 from rlflow.fees import FeeModel
 from tests.order_floor import NOW, SECOND, Floor, opened, refusal
 

@@ -5,8 +5,8 @@ from typing import Any
 import attrs
 import pytest
 
-from rlflow.exchange.grid import named_grid
-from rlflow.exchange.orders import AmendRequest, DecreaseRequest, OrderRefusedError, OrderRequest
+from rlflow.exchange.matching.grid import named_grid
+from rlflow.exchange.matching.orders import AmendRequest, DecreaseRequest, OrderRefusedError, OrderRequest
 from tests.order_floor import NOW, TICKER, Floor, opened, refusal
 
 

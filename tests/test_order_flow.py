@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlflow.exchange.activity import LIVELY, NATURAL, Activity
-from rlflow.exchange.book import SimulatedBook
-from rlflow.exchange.draws import Draws
-from rlflow.exchange.grid import named_grid
-from rlflow.exchange.happenings import Change, CrowdHappening, Deal
-from rlflow.exchange.order_flow import OrderFlow
+from rlflow.exchange.crowd.activity import LIVELY, NATURAL, Activity
+from rlflow.exchange.crowd.draws import Draws
+from rlflow.exchange.crowd.order_flow import OrderFlow
+from rlflow.exchange.matching.book import SimulatedBook
+from rlflow.exchange.matching.grid import named_grid
+from rlflow.exchange.matching.happenings import Change, CrowdHappening, Deal
 from rlflow.units import ONE_DOLLAR, Nanos, Price, Side
 
 SECOND: Nanos = 10**9

@@ -17,7 +17,7 @@ from rlflow.data.trade_backfill import TradeBackfill
 from rlflow.errors import RestRefusedError
 from rlflow.exchange.config import DEFAULT_TICKERS
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
-from rlflow.exchange.series import SeriesSpec
+from rlflow.exchange.markets.series import SeriesSpec
 from rlflow.exchange.server import Exchange
 from tests.exchange_client import running
 from tests.rows_by_hand import first, following, gap, trade

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from rlflow.exchange.floor import Outlets
-from rlflow.exchange.items import ORDERBOOK, Image, Item
-from rlflow.exchange.venue import Venue, VenueSpec
+from rlflow.exchange.markets.floor import Outlets
+from rlflow.exchange.markets.venue import Venue, VenueSpec
+from rlflow.exchange.wire.items import ORDERBOOK, Image, Item
 from rlflow.units import ONE_DOLLAR, Nanos, parse_count, parse_price
 
 START_NS: Nanos = 1_795_305_600_119_000_000

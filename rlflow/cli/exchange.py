@@ -14,8 +14,8 @@ from rlflow.cli.options import RECORDING_FILE, run_listening
 from rlflow.errors import CommandError, meant_for_people
 from rlflow.exchange.config import DEFAULT_TICKERS, ExchangeConfig, describe_environment
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
+from rlflow.exchange.markets.series import SeriesSpec
 from rlflow.exchange.replay import replay_source
-from rlflow.exchange.series import SeriesSpec
 from rlflow.exchange.server import Exchange, serve
 from rlflow.setting_values import tickers
 

@@ -13,7 +13,7 @@ from rlflow.config import Settings
 from rlflow.errors import Problem, SettingsError
 from rlflow.exchange.config import ExchangeConfig
 from rlflow.exchange.credentials import KEY_FILE, load_or_make_credentials
-from rlflow.exchange.series import SeriesSpec
+from rlflow.exchange.markets.series import SeriesSpec
 from rlflow.exchange.server import Exchange, serve
 from rlflow.kalshi.auth import Signer, load_private_key
 
