@@ -55,6 +55,7 @@ class OracleSid:
     last_frame: Frame | None = None
     lower: int = 0
     is_dead: bool = False
+    is_announced: bool = False
 
 
 def replay(frames: Iterable[Frame], *, use_yes_price: bool = False, sparse_seq: bool = False) -> dict[str, OracleBook]:
@@ -111,10 +112,7 @@ class Oracle:
     def _feed(self, frame: Frame, sid: int | None, received_ns: int) -> None:
         kind = frame["type"]
         if kind == "subscribed":
-            number = frame["msg"]["sid"]
-            if number in self.sids and not self.sids[number].is_dead and self.sids[number].last is not None:
-                self._distrust(number)
-            self.sids[number] = OracleSid(frame["msg"]["channel"] == "orderbook_delta")
+            self._announce(frame["msg"])
             return
         is_data = kind in ("orderbook_snapshot", "orderbook_delta", "trade")
         if sid is None or not self._counts(frame, sid, is_data=is_data):
@@ -137,6 +135,16 @@ class Oracle:
             self._distrust(sid)
             self.sids[sid].is_dead = True
 
+    def _announce(self, body: Frame) -> None:
+        known = self.sids.get(body["sid"])
+        if known is not None and not known.is_dead:
+            if not known.is_announced:
+                known.is_announced = True  # its data was faster
+                return
+            if known.last is not None:
+                self._distrust(body["sid"])
+        self.sids[body["sid"]] = OracleSid(body["channel"] == "orderbook_delta", is_announced=True)
+
     def _counts(self, frame: Frame, sid: int, *, is_data: bool) -> bool:
         """Check and advance the sequence; return whether the frame's content counts."""
         kind, seq = frame["type"], frame.get("seq")
@@ -148,7 +156,7 @@ class Oracle:
         if state.is_dead:
             if kind != "orderbook_snapshot":
                 return not is_data
-            self.sids[sid] = state = OracleSid(state.is_book)
+            self.sids[sid] = state = OracleSid(state.is_book, is_announced=state.is_announced)
         if seq is None:
             return True
         if not isinstance(seq, int):

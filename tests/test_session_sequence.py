@@ -122,6 +122,17 @@ def test_a_subscription_announced_twice_restarted(line: Line) -> None:
     assert line.is_valid("A")
 
 
+def test_a_subscription_whose_data_comes_before_its_announcement_goes_on() -> None:
+    line = Line()
+    rows = line.receive(snapshot(1), delta(2), trade(1))
+    rows = line.receive(subscribed(1, "orderbook_delta"), subscribed(2, "trade"), delta(3), trade(2))
+    assert (rows.gaps, rows.counts.control, rows.counts.stored) == ([], 2, 2)
+    assert line.is_valid("A")
+    assert gaps(line.receive(delta(5))) == [("orderbook_delta", "A", "sequence gap")]
+    rows = line.receive(subscribed(1, "orderbook_delta"))
+    assert gaps(rows) == [("orderbook_delta", "A", "the subscription restarted")]
+
+
 def test_holes_are_no_gaps_in_a_sparse_recording_but_a_fall_is() -> None:
     line = Line(Opened(url="", environment="recordings", sparse_seq=True))
     assert line.receive(snapshot(100), delta(170), trade(5), trade(9)).gaps == []

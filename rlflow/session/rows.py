@@ -156,6 +156,7 @@ class SidState(msgspec.Struct, frozen=True):
     last_frame_no: int = 0
     """The last frame that was accepted; a gap of the sid begins behind it."""
     last_received_ns: Nanos = 0
+    is_announced: bool = True
 
 
 class CrossedState(msgspec.Struct, frozen=True):

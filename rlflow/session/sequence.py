@@ -50,6 +50,8 @@ class Subscription:
     """The next frame's `seq`; None: any is accepted as the first, or the subscription is dead."""
     lower_in_a_row: int = 0
     is_dead: bool = False
+    is_announced: bool = False
+    """Whether the venue has said that it exists; its data may come before that."""
     books: dict[str, TrackedBook] = attrs.Factory(dict)
     """The books of every market of the sid; empty on channels without books."""
     last_frame_no: int = 0
@@ -132,6 +134,7 @@ class Subscription:
             tickers=self.tickers,
             last_frame_no=self.last_frame_no,
             last_received_ns=self.last_received_ns,
+            is_announced=self.is_announced,
         )
 
     @classmethod
@@ -143,6 +146,7 @@ class Subscription:
             expected_seq=None if state.last_seq is None else state.last_seq + 1,
             lower_in_a_row=state.lower_in_a_row,
             is_dead=state.is_dead,
+            is_announced=state.is_announced,
             last_frame_no=state.last_frame_no,
             last_received_ns=state.last_received_ns,
             last_digest=state.last_digest,

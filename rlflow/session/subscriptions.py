@@ -119,15 +119,20 @@ class Subscriptions:
         return True
 
     def _announce(self, message: Subscribed, frame: bytes) -> None:
-        """Open a subscription, or begin one anew whose sid the venue uses again."""
+        """Open a subscription, unless its data has, or begin one anew whose sid the venue uses again."""
         subscription = self.by_sid.get(message.msg.sid)
         if subscription is None:
             subscription = self._open(message.msg.sid, message.msg.channel)
         elif subscription.is_dead:
             self._reopen(subscription)
+        elif not subscription.is_announced and message.seq is None:
+            # Its data came first (protocol 10, question 4); what went on before goes on.
+            subscription.is_announced = True
+            return
         elif subscription.expected_seq is not None:
             self._markets.lose(subscription, RESTARTED)
         subscription.begin_anew()
+        subscription.is_announced = True
         if message.seq is not None:
             subscription.accept(message.seq, frame, self._record.frame_no, self._record.received_ns)
 
