@@ -36,3 +36,7 @@ bench *ARGS:
 # how near the simulated market is to the recorded one: just calibrate --picture .images/calibration.png
 calibrate *ARGS:
     python -m tests.calibrate "$@"
+
+# record for so many minutes under load, cut connections and killed databases, and watch that nothing grows
+soak MINUTES="10" *ARGS:
+    python -m tests.soak "$@"

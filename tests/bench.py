@@ -98,7 +98,7 @@ def show_machine() -> None:
     packages = ", ".join(f"{name} {version(name)}" for name in ("rlflow", "trio", "msgspec", "psycopg"))
     say(f"machine   {model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}")
     say(f"versions  Python {platform.python_version()}, {packages}")
-    say(f"command   python -m tests.bench {' '.join(sys.argv[1:])}")
+    say(f"command   python -m tests.{Path(sys.argv[0]).stem} {' '.join(sys.argv[1:])}")
     say(f"load      {os.getloadavg()[0]:.2f} in the last minute, before")
 
 
