@@ -108,6 +108,46 @@ async def test_websockets_can_be_ended_and_kept_out(credentials: Credentials) ->
             assert (await websocket.hear())[0]["type"] == "subscribed"
 
 
+async def test_a_venue_forgets_keys_and_learns_others(credentials: Credentials, tmp_path: Path) -> None:
+    other = load_or_make_credentials(tmp_path, "ed25519")
+    async with running(credentials) as exchange, httpx.AsyncClient() as anyone:
+
+        async def let_in(*found: Credentials) -> int:
+            content = {"keys": {each.key_id: each.public_pem for each in found}}
+            return (await anyone.post(sim(exchange, "/keys"), json=content)).status_code
+
+        async with connected(exchange.url, credentials.signer) as websocket:
+            assert await let_in(other) == 200
+            await websocket.say(subscribe(1, DEFAULT_TICKERS[0]))
+            assert (await websocket.hear())[0]["type"] == "subscribed"
+        with pytest.raises(trio_websocket.ConnectionRejected):
+            async with connected(exchange.url, credentials.signer):
+                pass
+        async with connected(exchange.url, other.signer), calling(exchange, other) as client:
+            assert (await client.get("/account/limits")).status_code == 200
+        assert await let_in(credentials) == 200
+        async with connected(exchange.url, credentials.signer):
+            pass
+        bad = await anyone.post(sim(exchange, "/keys"), json={"keys": {"id": "no PEM"}})
+        assert bad.status_code == 400
+
+
+async def test_rest_may_have_trouble_while_the_websocket_has_none(credentials: Credentials) -> None:
+    async with (
+        running(credentials) as exchange,
+        httpx.AsyncClient() as anyone,
+        calling(exchange, credentials) as client,
+        connected(exchange.url, credentials.signer) as websocket,
+    ):
+        for status, expected in ((429, 429), (503, 503), (None, 200)):
+            await anyone.post(sim(exchange, "/rest"), json={"status": status})
+            assert (await client.get("/markets")).status_code == expected
+        await anyone.post(sim(exchange, "/rest"), json={"status": 500})
+        await websocket.say(subscribe(1, DEFAULT_TICKERS[0]))
+        assert (await websocket.hear())[0]["type"] == "subscribed"
+        assert (await anyone.post(sim(exchange, "/rest"), json={"status": 200})).status_code == 400
+
+
 async def test_a_replay_lists_its_markets_and_takes_no_orders(credentials: Credentials) -> None:
     book = snapshot(1, "KXA-1-B", ("0.4000", "5.00"))
     async with (

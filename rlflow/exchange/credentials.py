@@ -27,6 +27,12 @@ class Credentials:
         return self.key.public_key()
 
     @property
+    def public_pem(self) -> str:
+        """The same as a PEM text."""
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        return self.public_key.public_bytes(serialization.Encoding.PEM, form).decode()
+
+    @property
     def key_id(self) -> str:
         """The key's id, made from the public key, so that it needs no file of its own."""
         der = self.public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -57,6 +63,14 @@ def load_or_make_credentials(directory: Path, kind: Literal["rsa", "ed25519"] = 
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_once(path, generate_private_key_pem(kind))
     return Credentials(path, load_private_key(path.read_bytes()))
+
+
+def read_public_key(pem: str) -> PublicKey:
+    """Return the public key in a PEM text; ValueError if there is none that the venue takes."""
+    key = serialization.load_pem_public_key(pem.encode())
+    if not isinstance(key, PublicKey):
+        raise ValueError("neither an RSA nor an Ed25519 key")  # noqa: TRY004  # wrong is the text, not its type
+    return key
 
 
 def _write_once(path: Path, content: bytes) -> None:

@@ -92,10 +92,12 @@ async def serve(
         OSError: The port cannot be had.
         RecordingError: A recording turned out to be damaged.
     """
+    # The keys of a running exchange can be changed, those of the settings not.
+    config = attrs.evolve(config, keys=dict(config.keys))
     audience = Audience(config.faults)
     source = _source(config, audience, now_ns)
     rest = RestService(
-        _desk(config, source, audience, now_ns()),
+        attrs.evolve(_desk(config, source, audience, now_ns()), keys=config.keys),
         config.verifier,
         now_ns=now_ns,
         clock=trio.current_time,

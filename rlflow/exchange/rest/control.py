@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from rlflow.exchange.credentials import read_public_key
 from rlflow.exchange.markets.market_life import IllegalStepError
 from rlflow.exchange.markets.venue_control import UnknownMarketError, VenueControl
 from rlflow.exchange.rest.desk import Desk
@@ -52,6 +53,18 @@ class Maintenance(msgspec.Struct, forbid_unknown_fields=True):
 
     is_on: bool
     lowers_clock: bool = True
+
+
+class Keys(msgspec.Struct, forbid_unknown_fields=True):
+    """Public keys as PEM texts, by key id."""
+
+    keys: dict[str, str]
+
+
+class RestTrouble(msgspec.Struct, forbid_unknown_fields=True):
+    """The status of every answer of REST; null: the right one."""
+
+    status: Literal[429, 500, 502, 503, 504] | None
 
 
 class Determine(msgspec.Struct, forbid_unknown_fields=True):
@@ -140,6 +153,23 @@ def trading(desk: Desk, request: Request) -> Answer:
     """Pause trading everywhere, or let it go on."""
     _control(desk).set_trading(is_on=_decoded(request, Switch).is_on)
     return _exchange(desk)
+
+
+def keys(desk: Desk, request: Request) -> Answer:
+    """Let in these keys from now on, and no others; who is connected stays."""
+    try:
+        found = {key_id: read_public_key(pem) for key_id, pem in _decoded(request, Keys).keys.items()}
+    except ValueError as error:
+        raise bad_parameter(f"keys: {error}") from error
+    desk.keys.clear()
+    desk.keys.update(found)
+    return ok(keys=sorted(desk.keys))
+
+
+def rest(desk: Desk, request: Request) -> Answer:
+    """Answer every request of REST with a status, or rightly again; the websocket is not concerned."""
+    desk.trouble.status = _decoded(request, RestTrouble).status
+    return ok(status=desk.trouble.status)
 
 
 def pause(desk: Desk, request: Request) -> Answer:
@@ -244,6 +274,8 @@ ROUTES = (
     Route("POST", "/disconnect", disconnect),
     Route("POST", "/maintenance", maintenance),
     Route("POST", "/trading", trading),
+    Route("POST", "/keys", keys),
+    Route("POST", "/rest", rest),
     Route("POST", "/markets/<ticker>/pause", pause),
     Route("POST", "/markets/<ticker>/unpause", unpause),
     Route("POST", "/markets/<ticker>/close", close),

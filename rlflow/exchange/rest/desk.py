@@ -1,6 +1,6 @@
 """What the handlers work with: the venue, the settings, and the exchange around it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -17,6 +17,7 @@ from rlflow.exchange.rest.settings import RestSettings
 from rlflow.exchange.wire.faults import Fault
 from rlflow.exchange.wire.items import Image, Top
 from rlflow.exchange.wire.outlet import Ending
+from rlflow.kalshi.auth import PublicKey
 from rlflow.units import Nanos
 
 
@@ -107,6 +108,14 @@ class Connections(Protocol):
         ...
 
 
+@attrs.define
+class Trouble:
+    """What the venue's REST interface has."""
+
+    status: int | None = None
+    """What every request is answered with; None: with what it asks for."""
+
+
 @attrs.frozen
 class Desk:
     """Everything a handler may use besides its request."""
@@ -120,5 +129,8 @@ class Desk:
     """What can be done to the venue; None for a replay."""
     statistics: Callable[[], Mapping[str, object]] = dict
     """The exchange's figures."""
+    keys: MutableMapping[str, PublicKey] = attrs.field(factory=dict, repr=False)
+    """The public keys that are let in, by key id."""
+    trouble: Trouble = attrs.field(factory=Trouble)
     costs: Sequence[Mapping[str, object]] = ()
     """The endpoints that do not cost the default, as the venue lists them."""

@@ -102,6 +102,8 @@ class RestService:
         if request.path.startswith(f"{control.BASE}/"):
             route, request = self._control_routes.find(request)
             return route.handler(self._desk, request)
+        if self._desk.trouble.status is not None:
+            raise RefusedError(self._desk.trouble.status, "unavailable", "trouble on request")
         route, request = self._venue_routes.find(request)
         request = attrs.evolve(request, account=self._signer(route, request))
         if not self._desk.venue.is_exchange_active and not route.works_in_maintenance:
