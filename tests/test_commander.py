@@ -681,6 +681,69 @@ def test_market_that_cannot_be_added_is_left_out() -> None:
     assert talk.commander.missing == frozenset()
 
 
+def test_removal_without_an_answer_is_not_asked_for_again_once_the_market_is_followed_again() -> None:
+    talk = subscribed("KXA", "KXB")
+    assert talk.follow("KXA") == ["delete_markets 1 KXB"]
+    assert talk.follow("KXA", "KXB") == ["add_markets 1 KXB"]
+    talk.hear(talk.wire.ok(["KXA", "KXB"], talk.last_id(), BOOKS))
+    talk.valid("KXB")
+
+    assert not any("delete" in said for said in talk.wait(60))
+
+
+def test_addition_without_an_answer_is_not_asked_for_again_once_the_market_is_left() -> None:
+    talk = subscribed("KXA", "KXB")
+    assert talk.follow("KXA", "KXB", "KXC") == ["add_markets 1 KXC"]
+    assert talk.follow("KXA", "KXB") == ["delete_markets 1 KXC"]
+    talk.hear(talk.wire.ok(["KXA", "KXB"], talk.last_id(), BOOKS))
+
+    assert not any("add" in said for said in talk.wait(60))
+
+
+def test_only_what_is_still_true_of_a_command_is_asked_for_again() -> None:
+    talk = subscribed("KXA")
+    assert talk.follow("KXA", "KXB", "KXC") == ["add_markets 1 KXB KXC"]
+    talk.valid("KXC")
+    assert talk.follow("KXA", "KXC") == ["delete_markets 1 KXB"]
+    talk.hear(talk.wire.ok(["KXA", "KXC"], talk.last_id(), BOOKS))
+
+    assert talk.wait(10) == ["add_markets 1 KXC"]
+
+
+def test_addition_that_came_too_fast_is_forgotten_when_the_market_is_left_meanwhile() -> None:
+    talk = subscribed("KXA")
+    talk.follow("KXA", "KXB")
+    talk.hear(talk.wire.error(27, talk.last_id()))
+    talk.follow("KXA")
+    talk.hear(talk.wire.ok(["KXA"], talk.last_id(), BOOKS))
+
+    assert talk.wait(60) == []
+
+
+def test_market_that_was_left_is_not_missed_when_the_venue_objects_to_an_old_question() -> None:
+    talk = subscribed("KXA", "KXB")
+    talk.invalid("KXB")
+    asked = talk.last_id()
+    talk.follow("KXA")
+    talk.hear(talk.wire.ok(["KXA"], talk.last_id(), BOOKS))
+    talk.hear(talk.wire.error(11, asked, BOOKS, market_tickers=["KXB"]))
+
+    assert talk.commander.missing == frozenset()
+    assert talk.wait(600) == []
+
+
+def test_market_that_was_left_is_not_refused_when_the_venue_objects_to_adding_it() -> None:
+    talk = subscribed("KXA")
+    talk.follow("KXA", "KXB")
+    asked = talk.last_id()
+    talk.follow("KXA")
+    talk.hear(talk.wire.error(11, asked, market_tickers=["KXB"]))
+    talk.hear(talk.wire.ok(["KXA"], talk.last_id(), BOOKS))
+
+    assert talk.commander.missing == frozenset()
+    assert talk.wait(600) == []
+
+
 # -- against a venue --------------------------------------------------------------------------------------------------
 
 

@@ -143,7 +143,7 @@ def faults(draw: st.DrawFn) -> Fault:
         count=draw(st.integers(1, 5)),
         connection=draw(st.integers(1, 2)),
         channel=draw(st.sampled_from([ORDERBOOK, TRADE])),
-        seconds=draw(st.sampled_from([0.0, 0.5, 3.0])),
+        seconds=draw(st.sampled_from([0.0, 0.5, 3.0, 12.0])),
         size_bytes=1_000,
     )
 

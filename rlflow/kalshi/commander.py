@@ -75,7 +75,7 @@ class Commander:
             if command.kind is not Kind.GET_SNAPSHOT:
                 self._holdings.try_again(command, now)
         for command in self._holdings.pending.take_postponed(now):
-            self._holdings.send(command, now)
+            self._holdings.send_due(command, now)
         if self._holdings.wanted.forgive(now):
             self._holdings.adjust_all(now)
         self._holdings.subscribe_due(now)

@@ -164,10 +164,10 @@ class Holdings:
 
     def do_without(self, named: frozenset[str], command: Command, now: float) -> None:
         """Carry out a command without the markets that the venue objects to."""
-        rest = tuple(ticker for ticker in command.tickers if ticker not in named)
         subscription = self.subscriptions[command.channel]
         if command.kind is Kind.GET_SNAPSHOT:
-            self.repair.give_up(named, now)
+            # One that was left meanwhile is not missed.
+            self.repair.give_up(named & subscription.held, now)
         elif command.kind is not Kind.DELETE:
             self.wanted.refuse(named, now)
             self.repair.forget(named)
@@ -175,8 +175,8 @@ class Holdings:
         if command.kind is Kind.SUBSCRIBE:
             subscription.end()
             self.subscribe_due(now)
-        elif rest:
-            self.send(Command(command.kind, command.channel, command.sid, rest, command.attempt), now)
+        else:
+            self.send_due(command.without(named), now)
 
     def get_snapshots(self, books: Subscription, tickers: Sequence[str], now: float) -> None:
         """Ask for the snapshots of these markets."""
@@ -192,10 +192,34 @@ class Holdings:
         """Return whether its answer still matters: a later one may have settled the matter."""
         return command.matters_to(self.subscriptions[command.channel])
 
+    def send_due(self, command: Command, now: float) -> None:
+        """Send what is still to be asked for of a command that had to wait."""
+        due = self._due(command)
+        if due is not None:
+            self.send(due, now)
+
     def try_again(self, command: Command, now: float) -> None:
-        """Send a command once more, if its answer still matters."""
-        if self.has_purpose(command):
-            self._out.append(self.pending.send_again(command, now))
+        """Send what is still to be asked for of a command once more."""
+        due = self._due(command)
+        if due is not None:
+            self._out.append(self.pending.send_again(due, now))
+
+    def _due(self, command: Command) -> Command | None:
+        """Return a command about those of its markets of which it is still true; None: it has no purpose any more.
+
+        Since it was first sent, a market may have been left, or followed again.
+        """
+        if not self.has_purpose(command):
+            return None
+        held = self.subscriptions[command.channel].held
+        match command.kind:
+            case Kind.ADD | Kind.GET_SNAPSHOT:
+                due = command.without(frozenset(command.tickers) - held)
+            case Kind.DELETE:
+                due = command.without(held)
+            case _:
+                return command
+        return due if due.tickers else None
 
     def take_out(self) -> list[bytes]:
         """Return the frames to send, and forget them."""

@@ -1,7 +1,7 @@
 """Commands that were sent and not answered yet, and those that must wait before they are sent again."""
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Final, assert_never
 
 import attrs
@@ -57,6 +57,10 @@ class Command:
     def matters_to(self, subscription: Subscription) -> bool:
         """Return whether its answer still matters to its subscription, which may have moved on."""
         return subscription.phase is _PURPOSE[self.kind] and subscription.sid == self.sid
+
+    def without(self, tickers: Set[str]) -> "Command":
+        """Return the command about its other markets."""
+        return attrs.evolve(self, tickers=tuple(ticker for ticker in self.tickers if ticker not in tickers))
 
     def again(self) -> "Command":
         """Return the next attempt."""

@@ -35,7 +35,7 @@ class Wanted:
 
     def refuse(self, tickers: Iterable[str], now: float) -> None:
         """Do without these for a while."""
-        self.refused |= frozenset(tickers)
+        self.refused |= self._tickers.keys() & frozenset(tickers)
         self._forgive_at = now + ASK_AGAIN_S
 
     def forgive(self, now: float) -> bool:
