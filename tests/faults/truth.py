@@ -15,12 +15,13 @@ import trio_websocket
 
 from rlflow.exchange.credentials import load_or_make_credentials
 from rlflow.units import Count, Price, Side, parse_count, parse_price
-from tests.exchange_client import connected, subscribe
+from tests.exchange_client import Client, connected, subscribe
 
 Level: TypeAlias = tuple[Side, Price]
 Book: TypeAlias = dict[Level, Count]
 
 LIMIT_S = 60.0
+AGAIN_S = 0.02
 
 
 @attrs.define
@@ -31,6 +32,26 @@ class _Market:
     start_clock: int
     clocks: list[int] = attrs.Factory(list)
     changes: list[tuple[Level, Count]] = attrs.Factory(list)
+    unheard: list[tuple[int, int]] = attrs.Factory(list)
+    """Between these clocks something may have changed that nobody was told."""
+
+    @property
+    def last_clock(self) -> int:
+        """The newest clock that was heard of."""
+        return self.clocks[-1] if self.clocks else self.start_clock
+
+    def hear(self, level: Level, delta: Count, clock: int) -> None:
+        """Take a change."""
+        if clock > self.start_clock:
+            self.clocks.append(clock)
+            self.changes.append((level, delta))
+
+    def rejoin(self, book: Book, clock: int) -> None:
+        """Go on with a new snapshot, when the connection was away."""
+        before = Walker(self, dict(self.start)).at(self.last_clock)
+        self.unheard.append((self.last_clock, clock))
+        for level in before.keys() | book.keys():
+            self.hear(level, book.get(level, 0) - before.get(level, 0), clock)
 
 
 @attrs.define
@@ -62,15 +83,16 @@ class Truth:
         """The markets whose books it knows."""
         return tuple(self._markets)
 
-    def first_clock(self, ticker: str) -> int:
-        """Return the clock before which nothing is known of a market."""
-        return self._markets[ticker].start_clock
+    def knows(self, ticker: str, clock: int) -> bool:
+        """Return whether a market's book at this clock is known for certain."""
+        market = self._markets[ticker]
+        return clock >= market.start_clock and not any(since < clock < upto for since, upto in market.unheard)
 
     def wait_heard(self, ticker: str, clock: int) -> None:
         """Wait until everything up to a clock has been heard, or nothing but it is missing for long."""
         give_up = time.monotonic() + LIMIT_S
         market = self._markets[ticker]
-        while clock > (market.clocks[-1] if market.clocks else market.start_clock):
+        while clock > market.last_clock:
             assert time.monotonic() < give_up, f"{ticker}: the venue has not told clock {clock}"
             time.sleep(0.02)
 
@@ -82,15 +104,15 @@ class Truth:
     def hear(self, frame: dict[str, Any]) -> None:
         """Take one of the venue's frames."""
         body = frame.get("msg", {})
-        if frame["type"] == "orderbook_snapshot" and body["market_ticker"] not in self._markets:
-            self._markets[body["market_ticker"]] = _Market(_book_of(body), body["clock"])
+        if frame["type"] == "orderbook_snapshot":
+            known = self._markets.get(body["market_ticker"])
+            if known is None:
+                self._markets[body["market_ticker"]] = _Market(_book_of(body), body["clock"])
+            else:
+                known.rejoin(_book_of(body), body["clock"])
         elif frame["type"] == "orderbook_delta":
-            market = self._markets[body["market_ticker"]]
-            if body["clock"] > market.start_clock:
-                market.clocks.append(body["clock"])
-                market.changes.append(
-                    ((body["side"], parse_price(body["price_dollars"])), parse_count(body["delta_fp"]))
-                )
+            level = (body["side"], parse_price(body["price_dollars"]))
+            self._markets[body["market_ticker"]].hear(level, parse_count(body["delta_fp"]), body["clock"])
 
 
 def add(book: Book, level: Level, delta: Count) -> None:
@@ -112,7 +134,10 @@ def _book_of(body: dict[str, Any]) -> Book:
 
 @contextlib.contextmanager
 def listening(url: str, key_dir: Path, tickers: Sequence[str]) -> Iterator[Truth]:
-    """Listen to these markets in a thread until the context ends; the venue's first connection is this one."""
+    """Listen to these markets in a thread until the context ends; the venue's first connection is this one.
+
+    Where the venue ends it, as for maintenance, the next one is made as soon as may be.
+    """
     truth, token = Truth(), _Token()
     thread = threading.Thread(target=trio.run, args=(_listen, truth, token, url, key_dir, tuple(tickers)))
     thread.start()
@@ -139,10 +164,18 @@ class _Token:
 
 async def _listen(truth: Truth, token: _Token, url: str, key_dir: Path, tickers: tuple[str, ...]) -> None:
     token.trio_token = trio.lowlevel.current_trio_token()
-    with token.scope, contextlib.suppress(trio_websocket.ConnectionClosed):
-        async with connected(url, load_or_make_credentials(key_dir).signer) as client:
-            await client.say(subscribe(1, *tickers, channels=["orderbook_delta"]))
-            while True:
-                truth.hear(json.loads(await client.websocket.get_message()))
-                if len(truth.tickers) == len(tickers):
-                    truth._is_listening.set()
+    signer = load_or_make_credentials(key_dir).signer
+    with token.scope:
+        while True:
+            with contextlib.suppress(trio_websocket.ConnectionClosed, trio_websocket.HandshakeError, OSError):
+                async with connected(url, signer) as client:
+                    await _listen_once(truth, client, tickers)
+            await trio.sleep(AGAIN_S)
+
+
+async def _listen_once(truth: Truth, client: Client, tickers: tuple[str, ...]) -> None:
+    await client.say(subscribe(1, *tickers, channels=["orderbook_delta"]))
+    while True:
+        truth.hear(json.loads(await client.websocket.get_message()))
+        if len(truth.tickers) == len(tickers):
+            truth._is_listening.set()

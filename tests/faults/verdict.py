@@ -75,7 +75,7 @@ def compare(
     truth.wait_heard(ticker, max(row[1] or 0 for row in rows))
     walker = truth.walker(ticker)
     for clock, stored in trusted_books(rows, gaps):
-        if clock >= truth.first_clock(ticker):
+        if truth.knows(ticker, clock):
             true = walker.at(clock)
             wrong = f"{ticker} of capture {capture} at clock {clock}: {_difference(stored, true)}"
             yield [] if stored == true else [wrong]
