@@ -236,6 +236,11 @@ class Settings:
             if venue and venue != self.environment:
                 # Whatever is recorded then would be stored, or traded, as what it is not.
                 problems.append(Problem("KALSHI_ENV", f"is {self.environment}, but {name} is of {venue}"))
+            if venue and url_ and url_.startswith(("ws:", "http:")):
+                # The signature and everything received could be read, and changed, on the way.
+                problems.append(
+                    Problem(name, f"must begin with {url_.partition(':')[0]}s:// where it leads to the venue")
+                )
         return problems
 
 

@@ -327,6 +327,28 @@ async def test_a_foreign_page_may_change_nothing() -> None:
     assert response.status_code == 415
 
 
+@pytest.mark.parametrize("path", ["/rl/health", "/rl/status", "/rl/orderbook/snapshot", "/rl/openapi.json", "/nothing"])
+async def test_a_name_that_was_rebound_to_this_address_sees_nothing(path: str) -> None:
+    client = World().client()
+    for host in ("evil.example", "evil.example:8001", "localhost.evil.example", "127.0.0.1.evil.example", "[::2]"):
+        response = await client.get(path, headers={"Host": host})
+        assert response.status_code == 403
+        assert (await response.get_json()).keys() == {"error"}
+    for host in ("localhost:1", "LOCALHOST", "127.0.0.1:8001", "[::1]:8001"):
+        assert (await client.get("/rl/health", headers={"Host": host})).status_code == 200
+
+
+async def test_a_service_on_an_address_of_its_own_goes_by_that_and_by_no_other_name() -> None:
+    environ = {"RL_HOST": "Recorder.lan", "RL_ADMIN_TOKEN": "secret", "RL_MARKET_TICKER": "A"}
+    client = World(environ=environ).client()
+    assert (await client.get("/rl/health", headers={"Host": "recorder.lan:8001"})).status_code == 200
+    assert (await client.get("/rl/health", headers={"Host": "evil.example"})).status_code == 403
+
+
+async def test_a_query_without_end_is_refused() -> None:
+    assert "2048" in (await get(World(), f"/rl/orderbook/snapshot?market={'x' * 3000}", 414))["error"]
+
+
 @pytest.mark.parametrize("origin", ["null", "", "http://[", "http://localhost.evil.example"])
 async def test_an_origin_that_is_no_address_of_ours_is_foreign(origin: str) -> None:
     await post(World(), "/rl/admin/flush", 403, json={}, Origin=origin)
@@ -345,6 +367,14 @@ async def test_a_configured_token_is_needed() -> None:
     world = World(environ={"RL_ADMIN_TOKEN": "secret", "RL_MARKET_TICKER": "A"})
     await post(world, "/rl/admin/flush", 401, json={})
     await post(world, "/rl/admin/flush", 401, json={}, Authorization="Bearer wrong")
+    await post(world, "/rl/admin/flush", 401, json={}, Authorization="secret")
+    await post(world, "/rl/admin/flush", 401, json={}, Authorization="Basic secret")
+    await post(world, "/rl/admin/flush", 401, json={}, Authorization="Bearer sécret")
+    for path in ("/rl/admin/flush", "/rl/admin/resnapshot", "/rl/admin/markets", "/nothing"):
+        refused = await world.client().post(path, data="{", headers={"Content-Type": "text/plain"})
+        assert refused.status_code == 401, "whoever has no token learns nothing else"
+        assert refused.headers["WWW-Authenticate"] == "Bearer"
+    await post(world, "/rl/admin/flush", 200, json={}, Authorization="bearer secret")
     await post(world, "/rl/admin/flush", 200, json={}, Authorization="Bearer secret")
 
 

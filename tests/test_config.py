@@ -160,6 +160,29 @@ def test_an_environment_and_an_address_of_another_one_contradict(extra: dict[str
     assert "KALSHI_ENV" in problems(**KEY | extra)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("KALSHI_WS_URL", "ws://external-api-ws.kalshi.com/trade-api/ws/v2"),
+        ("KALSHI_WS_URL", "ws://external-api-ws.demo.kalshi.co/trade-api/ws/v2"),
+        ("KALSHI_API_URL", "http://external-api.kalshi.com/trade-api/v2"),
+    ],
+)
+def test_nothing_is_said_to_the_venue_in_the_clear(name: str, text: str) -> None:
+    environ = KEY | ({"KALSHI_ENV": "demo"} if text.endswith(".kalshi.co/trade-api/ws/v2") else {})
+    found = problems(**environ | {name: text})
+    assert set(found) == {name}
+    assert "s://" in found[name]
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "10.0.0.5", "0", "::ffff:127.0.0.1", "recorder.example", "localhost."]
+)
+def test_other_addresses_than_loopback_need_the_admin_token(host: str) -> None:
+    assert set(problems(RL_HOST=host)) == {"RL_ADMIN_TOKEN"}
+    assert Settings.from_environ({"RL_HOST": host, "RL_ADMIN_TOKEN": "t"}).host == host
+
+
 def test_a_simulation_stays_apart_in_somebodys_database() -> None:
     settings = Settings.from_environ({"DATABASE_URL": "postgresql://db/x"})
     assert settings.schema_for("sim") == "rlflow_sim"

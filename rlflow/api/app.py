@@ -18,13 +18,14 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from rlflow import __version__
-from rlflow.api.admin import refuse_foreign
+from rlflow.api.admin import SAFE_METHODS, refuse_foreign_page, refuse_rebound, refuse_stranger
 from rlflow.api.health import judge, reasons_against
 from rlflow.api.markets import MarketsBody, change_markets, markets_json
 from rlflow.api.metrics_page import metrics_text
 from rlflow.api.service import Figures, Service
 from rlflow.api.snapshot import snapshot_json
 from rlflow.api.status import status_json
+from rlflow.config import Settings
 from rlflow.data.following import UnknownMarketError
 from rlflow.errors import FeedLostError
 from rlflow.orderbook import BookView
@@ -81,6 +82,7 @@ def create_app(service: Service) -> QuartTrio:
     # The order in which an answer is written is the order in which it is best read.
     app.json.sort_keys = False  # type: ignore[attr-defined]
     _add_errors(app)
+    _add_guards(app, service.settings)
     _add_health(app, service)
     _add_books(app, service)
     _add_admin(app, service)
@@ -99,27 +101,21 @@ def _add_errors(app: QuartTrio) -> None:
     @app.errorhandler(HTTPException)
     async def refused(error: HTTPException) -> tuple[Response, int]:
         answer = jsonify({"error": _explain(error)})
-        if isinstance(error, MethodNotAllowed) and error.valid_methods is not None:
-            answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+        shown = ("Allow", "WWW-Authenticate")
+        answer.headers.extend([header for header in error.get_headers() if header[0] in shown])
         return answer, error.code or 500
 
     @app.errorhandler(_Answer)
     async def answered(answer: _Answer) -> tuple[Response, int]:
         return jsonify(answer.body), answer.status
 
-    @app.after_request
-    async def add_headers(response: Response) -> Response:
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        return response
-
 
 def _explain(error: HTTPException) -> str:
     """Return what is wrong with the request; the library's own texts speak of browsers and URLs typed by hand."""
-    if not has_request_context():
-        return f"there is no websocket at {websocket.path[:100]!r}"
     if error.description != type(error).description:
         return error.description or error.name
+    if not has_request_context():
+        return f"there is no websocket at {websocket.path[:100]!r}"
     if isinstance(error, MethodNotAllowed):
         return f"{request.method} is not possible here; use {', '.join(sorted(error.valid_methods or ()))}"
     return {
@@ -128,6 +124,21 @@ def _explain(error: HTTPException) -> str:
         408: f"the body did not arrive within {BODY_LIMIT_S:g} s",
         413: f"the body is larger than {MAX_BODY_BYTES} bytes",
     }.get(error.code or 500, error.description or error.name)
+
+
+def _add_guards(app: QuartTrio, settings: Settings) -> None:
+    @app.before_request
+    async def guard() -> None:
+        # Read to its end whatever the answer will be: a connection with an unread body can only be closed.
+        await request.get_data()
+        refuse_rebound(request, settings)
+        if request.method not in SAFE_METHODS:
+            refuse_stranger(request, settings)
+
+    @app.before_websocket
+    async def guard_websocket() -> None:
+        refuse_rebound(websocket, settings)
+        refuse_foreign_page(websocket, settings)
 
 
 def _add_health(app: QuartTrio, service: Service) -> None:
@@ -204,13 +215,6 @@ async def _settled(service: Service, ticker: str) -> BookView | None:
 
 
 def _add_admin(app: QuartTrio, service: Service) -> None:
-    @app.before_request
-    async def guard() -> None:
-        if request.method == "POST":
-            # Read to its end whatever the answer will be: a connection with an unread body can only be closed.
-            await request.get_data()
-            refuse_foreign(request, service.settings)
-
     @app.post("/rl/admin/flush")
     async def flush() -> Response:
         """Write everything received so far to the database, and say when it is there."""

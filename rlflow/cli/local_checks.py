@@ -13,6 +13,7 @@ from rlflow.data import postgres
 from rlflow.data.disk_guard import free_bytes_of
 from rlflow.data.embedded_files import holds_data
 from rlflow.data.journal import MIN_FREE_BYTES
+from rlflow.data.key_file import exposure
 from rlflow.data.lock import holder
 from rlflow.data.partitions import StoreSize, size_of
 from rlflow.data.schema import NEWEST_VERSION, read_store, use_schema
@@ -33,16 +34,15 @@ def check_key_file(settings: Settings) -> Finding:
     if path is None:
         return note("key file", "none is needed: the simulated exchange makes its own")
     try:
-        mode, pem = path.stat().st_mode, path.read_bytes()
+        exposed, pem = exposure(path), path.read_bytes()
         kind = kind_of(load_private_key(pem))
     except OSError as error:
         cure = "set KALSHI_PRIVATE_KEY_PATH to the PEM file that the venue's site gave you"
         return problem("key file", f"{path} cannot be read: {error.strerror}", cure)
     except ValueError as error:
         return problem("key file", f"{path}: {error}", "make a new key on the venue's site and save it as it is")
-    if stat.S_IMODE(mode) & (stat.S_IRWXG | stat.S_IRWXO):
-        text = f"{path} ({kind}) can be read by others (mode {stat.S_IMODE(mode):04o})"
-        return warning("key file", text, f"chmod 600 {path}")
+    if exposed is not None:
+        return warning("key file", f"{path} ({kind}) can be read by others (mode {exposed.mode:04o})", exposed.cure)
     return ok("key file", f"{path} ({kind}), readable by its owner only")
 
 

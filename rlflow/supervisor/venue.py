@@ -10,6 +10,7 @@ import structlog
 import trio
 
 from rlflow.config import Settings
+from rlflow.data.key_file import exposure
 from rlflow.errors import Problem, SettingsError
 from rlflow.exchange.config import ExchangeConfig
 from rlflow.exchange.credentials import KEY_FILE, load_or_make_credentials
@@ -60,6 +61,12 @@ async def open_venue(settings: Settings, root: trio.Nursery) -> Venue:
     if settings.is_simulated:
         return await _start_simulation(settings, root)
     read_signer(settings)
+    assert settings.private_key_path is not None
+    if (exposed := exposure(settings.private_key_path)) is not None:
+        mode = f"{exposed.mode:04o}"
+        _log.warning(
+            "key file can be read by others", path=str(settings.private_key_path), mode=mode, cure=exposed.cure
+        )
     return Venue(settings.ws_url, settings.api_url, partial(read_signer, settings))
 
 
