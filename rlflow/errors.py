@@ -9,6 +9,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 import attrs
 
@@ -132,7 +133,20 @@ class CorruptJournalError(StoreError):
 
 
 class OtherWriterError(StoreError):
-    """A capture's committed frame is not what we left: another process writes to the same store."""
+    """A capture's committed frame is not what we left: another process writes to the same store, or it was restored."""
+
+    def __init__(self, capture: UUID, expected: int, found: int | None) -> None:
+        self.capture = capture
+        self.expected = expected
+        """The frame that our rows begin behind."""
+        self.found = found
+        """The frame that the store stands at, None if it does not know the capture."""
+        if expected >= 0 and (found is None or found < expected):
+            why = "it was restored from a backup; start again, to go on with what the journal has"
+        else:
+            why = "another process writes to the same store"
+        stands = "is not in the store" if found is None else f"stands at frame {found} in the store"
+        super().__init__(f"capture {capture} {stands}, and not at {expected}: {why}")
 
 
 class CommandError(RlflowError):

@@ -27,6 +27,7 @@ from rlflow.errors import (
     CommandError,
     DatabaseAwayError,
     KeyRefusedError,
+    OtherWriterError,
     RlflowError,
     SettingsError,
     StoreError,
@@ -117,4 +118,6 @@ def report(error: RlflowError) -> int:
         click.echo(f"error: {line}", err=True)
     if isinstance(error, CommandError):
         return error.code
-    return 2 if isinstance(error, SettingsError | KeyRefusedError | StoreError) else 1
+    # The next start goes on from what it finds, so that who starts us again must not take it for a matter of settings.
+    is_cured_by_a_start = isinstance(error, OtherWriterError)
+    return 2 if isinstance(error, SettingsError | KeyRefusedError | StoreError) and not is_cured_by_a_start else 1

@@ -106,11 +106,7 @@ def move_on(connection: Connection, rows: Rows) -> int:
         parameters |= _opened_parameters(rows.opened, rows.first_received_ns)
     found = connection.execute(_BEGIN if rows.after_frame < 0 else _ADVANCE, parameters).fetchone()
     if found is None:
-        stands = committed(connection, rows.capture)
-        raise OtherWriterError(
-            f"capture {rows.capture} stands at frame {'none' if stands is None else stands} and not at "
-            f"{rows.after_frame}: another process writes to the same store"
-        )
+        raise OtherWriterError(rows.capture, rows.after_frame, committed(connection, rows.capture))
     key: int = found[0]
     return key
 
