@@ -82,7 +82,7 @@ class MemoryStore:
     def resume_point(self, capture: UUID) -> ResumePoint | None:
         return self.points.get(capture)
 
-    def commit(self, rows: list[Rows]) -> None:
+    def commit(self, rows: list[Rows]) -> list[Rows]:
         self.commits_begun += 1
         self.gate.wait(10)
         if self.is_away:
@@ -91,13 +91,14 @@ class MemoryStore:
             raise DatabaseAwayError("read only")
         for one in rows:
             if self.frames.get(one.capture, -1) != one.after_frame:
-                raise OtherWriterError(f"{self.frames.get(one.capture)} is not {one.after_frame}")
+                raise OtherWriterError(one.capture, one.after_frame, self.frames.get(one.capture))
         for one in rows:
             self._keep(one)
         self.commits += 1
         if self.loses_next_answer:
             self.loses_next_answer = False
             raise DatabaseAwayError("the answer was lost")
+        return rows
 
     def open_gaps(self) -> list[GapRow]:
         ends = {(end.channel, end.market_ticker): end.frame_no for end in self.gap_ends}

@@ -245,10 +245,10 @@ async def test_the_journal_gets_room_while_the_writer_is_still_catching_up(
     class PausingStore(MemoryStore):
         """Holds the thirtieth commit up."""
 
-        def commit(self, rows: list[Rows]) -> None:
+        def commit(self, rows: list[Rows]) -> list[Rows]:
             if self.commits_begun == 29:
                 self.gate.clear()
-            super().commit(rows)
+            return super().commit(rows)
 
     store = PausingStore(is_away=True)
     pipeline = Pipeline(small, store, rows=1)

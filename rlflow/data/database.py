@@ -12,6 +12,7 @@ from typing import Self
 from uuid import UUID
 
 import attrs
+import structlog
 
 from rlflow.data import captures, postgres, recorders
 from rlflow.data.captures import CaptureRecord
@@ -26,6 +27,8 @@ from rlflow.session.rows import ResumePoint, Rows
 from rlflow.units import Nanos
 
 _LOOK_AHEAD_NS: Nanos = 3_600 * 10**9
+
+_log = structlog.get_logger(__name__)
 
 # A gap of this capture ends at a later frame or the same; one of another capture ends if it began before. An empty text
 # stands for no market on both sides, so that the index on just this serves.
@@ -123,10 +126,10 @@ class Database:
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
-    def commit(self, batch: Sequence[Rows]) -> None:
-        """Write rows in one transaction. Rows of one capture must follow each other without a hole.
+    def commit(self, batch: Sequence[Rows]) -> Sequence[Rows]:
+        """Write rows in one transaction and return them. Rows of one capture must follow each other without a hole.
 
-        A frame whose rows PostgreSQL refuses is stored as a rejected one instead, with a gap.
+        A frame whose rows PostgreSQL refuses is stored as a rejected one instead, with a gap, and so returned.
 
         Raises:
             OtherWriterError: the store does not stand where the rows begin; nothing was written.
@@ -139,7 +142,7 @@ class Database:
         try:
             self._write(batch)
         except RowRefusedError as refusal:
-            self._write_without_refused(batch, str(refusal))
+            batch = self._write_without_refused(batch, str(refusal))
         self._statistics = attrs.evolve(
             self._statistics,
             commits=self._statistics.commits + 1,
@@ -148,6 +151,7 @@ class Database:
         )
         if self._wall_ns() - self._looked_ahead_ns > _LOOK_AHEAD_NS:
             self.look_ahead()
+        return batch
 
     def look_ahead(self) -> None:
         """Make the partitions of the days to come; `commit` does it every hour."""
@@ -187,18 +191,22 @@ class Database:
             if ends:
                 cursor.executemany(_END_GAPS, ends)
 
-    def _write_without_refused(self, batch: Sequence[Rows], reason: str) -> None:
-        """Find what PostgreSQL refuses and write the rest."""
+    def _write_without_refused(self, batch: Sequence[Rows], reason: str) -> Sequence[Rows]:
+        """Find what PostgreSQL refuses, write the rest, and return what was written."""
         # A partition may be gone since we last looked; then nothing is wrong with the rows.
         with translated():
             self._partitions.refresh()
             self._partitions.ensure(set().union(*map(captures.days_of, batch)))
         refused = find_refused(frames_with_data(batch), lambda frames: self._accepts(only(batch, frames)))
+        written = quarantine(batch, refused, reason)
         try:
-            self._write(quarantine(batch, refused, reason))
+            self._write(written)
         except RowRefusedError as error:
             raise StoreError(f"PostgreSQL refuses what is not data of the venue: {error}") from error
+        if refused:
+            _log.error("rows refused by PostgreSQL", frames=len(refused), reason=reason)
         self._statistics = attrs.evolve(self._statistics, refused_frames=self._statistics.refused_frames + len(refused))
+        return written
 
     def _accepts(self, batch: Sequence[Rows]) -> bool:
         try:

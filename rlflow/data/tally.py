@@ -17,8 +17,8 @@ class Store(Protocol):
         """Return the last frame that the database has of a capture, None if it does not know it."""
         ...
 
-    def commit(self, rows: list[Rows]) -> None:
-        """Write rows in one transaction."""
+    def commit(self, rows: list[Rows]) -> Sequence[Rows]:
+        """Write rows in one transaction; return them as they were written."""
         ...
 
 
@@ -38,8 +38,7 @@ class Tally:
     def commit(self, store: Store, rows: list[Rows]) -> None:
         """Commit and count; DatabaseAwayError: ask `settle` with the next connection."""
         self._unanswered = rows
-        store.commit(rows)
-        self._count(rows)
+        self._count(store.commit(rows))
 
     def settle(self, store: Store) -> None:
         """Count what was committed although its answer was lost."""
