@@ -39,19 +39,20 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres_url: str) -> Iterator[str]:
     """The address of an empty database of this test's own, dropped afterwards with whoever is still connected."""
-    with _empty_database(postgres_url) as url:
+    with empty_database(postgres_url) as url:
         yield url
 
 
 @pytest.fixture
 def other_database_url(postgres_url: str) -> Iterator[str]:
     """The address of another one."""
-    with _empty_database(postgres_url) as url:
+    with empty_database(postgres_url) as url:
         yield url
 
 
 @contextmanager
-def _empty_database(postgres_url: str) -> Iterator[str]:
+def empty_database(postgres_url: str) -> Iterator[str]:
+    """Provide an empty database, for fixtures that several tests share."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         # Copied as files: 9 ms instead of 43 ms through the write-ahead log, without fsync.

@@ -29,7 +29,11 @@ def to_unix(path: str) -> Connect:
 
     def connect() -> socket.socket:
         target = socket.socket(socket.AF_UNIX)
-        target.connect(path)
+        try:
+            target.connect(path)
+        except OSError:
+            target.close()
+            raise
         return target
 
     return connect

@@ -2,7 +2,9 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +16,7 @@ import psycopg
 from tests.faults.line import Connect, Line, line_to, to_tcp, to_unix
 from tests.faults.truth import Truth, listening
 from tests.faults.verdict import Verdict, judge
-from tests.running import Running, exchange, service, wait_for
+from tests.running import RLFLOW, Running, clean_environ, exchange, service, wait_for
 
 MARKETS = ("KXSIM-27JAN01-A", "KXSIM-27JAN01-B", "KXSIM-27JAN01-C")
 
@@ -34,10 +36,35 @@ class Scene:
     settings: Mapping[str, str]
 
     @contextlib.contextmanager
-    def recording(self, **environ: str) -> Iterator[Running]:
-        """Run the service until the context ends; killed there if it still runs."""
-        with service(self.directory / "service", **{**self.settings, **environ}) as running:
+    def recording(self, name: str = "service", *, program: Sequence[str] = RLFLOW, **environ: str) -> Iterator[Running]:
+        """Run the service until the context ends; killed there if it still runs.
+
+        Args:
+            name: of its directory; services of different names share no data directory.
+            program: what Python runs in place of `-m rlflow`.
+            environ: settings in place of the scene's.
+        """
+        with service(self.directory / name, program=program, **{**self.settings, **environ}) as running:
             yield running
+
+    def run(self, name: str = "service", *, limit_s: float = 120, **environ: str) -> "subprocess.CompletedProcess[str]":
+        """Run the service until it ends by itself."""
+        changes = {"RL_PORT": "0", "RL_DATA_DIR": str(self.directory / name / "data"), **self.settings, **environ}
+        return subprocess.run(
+            [sys.executable, *RLFLOW],
+            cwd=self.directory,
+            env=clean_environ(**changes),
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
+        )
+
+    def execute(self, query: str) -> list[tuple[Any, ...]]:
+        """Run a statement in the database, directly."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            cursor = connection.execute(query.encode())
+            return cursor.fetchall() if cursor.description else []
 
     def tell_venue(self, path: str, content: object = None) -> Any:
         """Ask the venue's control endpoint for something."""
@@ -46,7 +73,7 @@ class Scene:
         return answer.json() if answer.content else None
 
     def verdict(self) -> Verdict:
-        """Judge what is stored; nothing may be running."""
+        """Judge what is stored by now."""
         return judge(self.database_url, self.truth)
 
     def assert_good(self, *, at_least: int = 200) -> Verdict:
