@@ -18,7 +18,7 @@ from rlflow.errors import CommandError, PeerError, TransientError
 from rlflow.kalshi.auth import Signer
 from rlflow.kalshi.sheets import STATUS_FILTERS, MarketSheet
 from rlflow.kalshi.wire_values import WireNumber, count, price
-from rlflow.supervisor.venue import read_signer
+from rlflow.supervisor.venue import key_file
 from rlflow.units import hundredths
 
 Header = tuple[str, str]
@@ -70,7 +70,7 @@ def _headers(settings: Settings) -> Callable[[str, str], Iterable[Header]]:
     """Sign where there is a key: signed requests have a larger allowance."""
     if settings.private_key_path is None or settings.api_key_id is None:
         return lambda _method, _path: ()
-    return partial(_signed, read_signer(settings))
+    return partial(_signed, key_file(settings).signer())
 
 
 def _signed(signer: Signer, method: str, path: str) -> Iterable[Header]:

@@ -16,7 +16,7 @@ from rlflow.data.connection import Connection, VenueAddress, run_connection
 from rlflow.data.tls import verifying_context
 from rlflow.errors import FeedLostError, KeyRefusedError, SettingsError
 from rlflow.kalshi.auth import Signer
-from rlflow.supervisor.venue import read_signer
+from rlflow.supervisor.venue import key_file
 
 LIMIT_S = 10.0
 # The venue refuses signatures some 10 to 30 s off (protocol section 2); below 5 s nothing can go wrong.
@@ -50,7 +50,7 @@ def venue_findings(settings: Settings) -> Iterator[Finding]:
     except ssl.SSLError as error:
         yield problem("venue", f"TLS: {error}", "install the system's certificates (ca-certificates)")
     try:
-        signer = read_signer(settings)
+        signer = key_file(settings).signer()
     except SettingsError:
         return  # the key file has its own line
     yield trio.run(_check_websocket, settings, signer)
@@ -65,7 +65,7 @@ def _ask_rest(client: httpx.Client, settings: Settings) -> Iterator[Finding]:
     yield _judge_status(settings, answer)
     yield judge_clock(answer.date, answer.asked_at, answer.answered_at)
     try:
-        signer = read_signer(settings)
+        signer = key_file(settings).signer()
         path = urlsplit(settings.api_url).path + "/account/limits"
         headers = signer.headers("GET", path, time.time_ns() // 1_000_000)
         answer = _get(client, settings.api_url, "/account/limits", headers)

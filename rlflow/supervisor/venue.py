@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import attrs
@@ -32,7 +32,7 @@ class Venue:
     api_url: str
     """Empty: the venue has no REST."""
     signer: Callable[[], Signer]
-    """Reads the key file again at each call, so that a replaced key needs no restart."""
+    """Looks at the key file at each call, so that a replaced key needs no restart."""
 
     def headers(self) -> tuple[tuple[str, str], ...]:
         """Return the headers of one connection, signed now."""
@@ -43,31 +43,48 @@ class Venue:
         return self.signer().headers(method, path, time.time_ns() // 1_000_000)
 
 
-def read_signer(settings: Settings) -> Signer:
-    """Return the signer of the configured key; SettingsError if its file cannot be used."""
+@attrs.define
+class KeyFile:
+    """The configured key: its file is read at each use, but a key is made of it only when it has changed.
+
+    Making an RSA key of its text checks that it is one, which takes 40 ms, and every request is signed on the loop.
+    """
+
+    path: Path
+    key_id: str
+    _pem: bytes = b""
+    _signer: Signer | None = None
+
+    def signer(self) -> Signer:
+        """Return the signer of the key that is in the file now; SettingsError if it cannot be used."""
+        try:
+            pem = self.path.read_bytes()
+            if self._signer is None or pem != self._pem:
+                self._signer, self._pem = Signer(self.key_id, load_private_key(pem)), pem
+        except OSError as error:
+            raise SettingsError([Problem("KALSHI_PRIVATE_KEY_PATH", f"cannot be read: {error}")]) from error
+        except ValueError as error:
+            raise SettingsError([Problem("KALSHI_PRIVATE_KEY_PATH", str(error))]) from error
+        return self._signer
+
+
+def key_file(settings: Settings) -> KeyFile:
+    """Return the configured key's file; the settings must name one."""
     assert settings.private_key_path is not None
     assert settings.api_key_id is not None
-    try:
-        key = load_private_key(settings.private_key_path.read_bytes())
-    except OSError as error:
-        raise SettingsError([Problem("KALSHI_PRIVATE_KEY_PATH", f"cannot be read: {error}")]) from error
-    except ValueError as error:
-        raise SettingsError([Problem("KALSHI_PRIVATE_KEY_PATH", str(error))]) from error
-    return Signer(settings.api_key_id, key)
+    return KeyFile(settings.private_key_path, settings.api_key_id)
 
 
 async def open_venue(settings: Settings, root: trio.Nursery) -> Venue:
     """Return the venue. Starts the simulated exchange in the given nursery if that is it; it runs until cancelled."""
     if settings.is_simulated:
         return await _start_simulation(settings, root)
-    read_signer(settings)
-    assert settings.private_key_path is not None
-    if (exposed := exposure(settings.private_key_path)) is not None:
+    key = key_file(settings)
+    key.signer()
+    if (exposed := exposure(key.path)) is not None:
         mode = f"{exposed.mode:04o}"
-        _log.warning(
-            "key file can be read by others", path=str(settings.private_key_path), mode=mode, cure=exposed.cure
-        )
-    return Venue(settings.ws_url, settings.api_url, partial(read_signer, settings))
+        _log.warning("key file can be read by others", path=str(key.path), mode=mode, cure=exposed.cure)
+    return Venue(settings.ws_url, settings.api_url, key.signer)
 
 
 async def _start_simulation(settings: Settings, root: trio.Nursery) -> Venue:
