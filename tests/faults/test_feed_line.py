@@ -1,0 +1,123 @@
+"""The line to the venue: half-open, silent, slow, torn, closed with any code, or by a venue that lets nobody stay."""
+
+from pathlib import Path
+
+from tests.faults.feed import Feed, everywhere, hasty_feeding
+from tests.faults.hasty import SILENT_S
+from tests.faults.scene import scene, written
+from tests.running import wait_for
+
+LARGEST = 8 * 2**20
+CODES = (1000, 1001, 1011, 1012, 1013, 4_001)
+
+
+def test_a_line_that_breaks_in_any_way_costs_one_gap(tmp_path: Path, database_url: str) -> None:
+    with scene(tmp_path, database_url) as world, hasty_feeding(world) as feed:
+        a_half_open_line_is_left_and_says_so(feed)
+        a_venue_that_falls_silent_is_left(feed)
+        a_frame_that_is_cut_in_two_is_no_frame(feed)
+        a_slow_line_is_only_late(feed)
+        every_way_to_close_is_one_gap_with_its_code(feed)
+        a_frame_that_is_too_large_ends_the_connection_only(feed)
+
+
+def a_half_open_line_is_left_and_says_so(feed: Feed) -> None:
+    before = feed.number
+    feed.world.to_venue.is_frozen = True
+    wait_for("an unready service", lambda: feed.reasons or None)
+    wait_for("the end", lambda: feed.first["last_cause"] == silent() or None)
+    feed.world.to_venue.is_frozen = False
+    feed.wait_connection(before)
+    feed.wait_well()
+    assert feed.new_gaps() == everywhere(silent())
+
+
+def a_venue_that_falls_silent_is_left(feed: Feed) -> None:
+    before = feed.number
+    feed.arm({"kind": "mute"})
+    feed.wait_connection(before)
+    feed.wait_well()
+    assert feed.new_gaps() == everywhere(silent())
+
+
+def a_frame_that_is_cut_in_two_is_no_frame(feed: Feed) -> None:
+    for bytes_left in (20_001, 7_777, 33_333):
+        before, rejected = feed.number, feed.count("rejected")
+        feed.world.to_venue.cut_after_bytes = bytes_left
+        feed.wait_connection(before)
+        feed.wait_well()
+        assert feed.new_gaps() == everywhere("connection lost")
+        assert feed.count("rejected") == rejected
+
+
+def a_slow_line_is_only_late(feed: Feed) -> None:
+    before = feed.number
+    line = feed.world.to_venue
+    line.bytes_per_s, line.delay_s = 100_000.0, 0.05
+    written(feed.running, feed.status()["write_queue"]["rows_written"] + 500)
+    line.bytes_per_s, line.delay_s = None, 0.0
+    feed.strike({"kind": "unknown field"})
+    feed.assert_whole()
+    assert feed.number == before
+
+
+def every_way_to_close_is_one_gap_with_its_code(feed: Feed) -> None:
+    for code in CODES:
+        feed.break_off(code=code)
+        feed.wait_well()
+        assert feed.new_gaps() == everywhere("peer closed: fault on request")
+    before = feed.number
+    feed.arm({"kind": "abort"})  # 1006 is what a close without a frame is called
+    feed.wait_connection(before)
+    feed.wait_well()
+    assert feed.new_gaps() == everywhere("connection lost")
+    assert stored_codes(feed)[-len(CODES) - 1 :] == [*CODES, 1006]
+
+
+def a_frame_that_is_too_large_ends_the_connection_only(feed: Feed) -> None:
+    unknown = feed.count("unknown")
+    feed.strike({"kind": "oversize", "size_bytes": LARGEST})
+    assert feed.count("unknown") == unknown + 1
+    feed.assert_whole()
+    for size_bytes in (LARGEST + 1, 8 * LARGEST):
+        before = feed.number
+        feed.arm({"kind": "oversize", "size_bytes": size_bytes})
+        feed.wait_connection(before)
+        feed.wait_well()
+        ((cause, _),) = {(cause, 1) for cause, _ in feed.new_gaps()}
+        assert "too big" in cause, cause
+
+
+def stored_codes(feed: Feed) -> list[int]:
+    rows = feed.query("SELECT closed_code FROM rlflow_sim.rl_captures WHERE closed_ns IS NOT NULL ORDER BY capture")
+    return [code for (code,) in rows]
+
+
+def silent() -> str:
+    return f"silent for {SILENT_S:g} s"
+
+
+def test_a_venue_that_lets_nobody_stay_is_asked_ever_more_seldom_until_a_connection_lasts(
+    tmp_path: Path, database_url: str
+) -> None:
+    with scene(tmp_path, database_url) as world, hasty_feeding(world) as feed:
+        a_connection_that_lasted_is_no_failure(feed)
+        closed = 6
+        for behind in range(1, closed):
+            feed.arm({"kind": "close", "number": 1}, behind=behind)
+        before = feed.number
+        feed.arm({"kind": "close"})
+        wait_for("the last of them", lambda: feed.number >= before + closed or None)
+        assert feed.first["failures"] >= closed
+        feed.wait_well()
+        assert feed.open_gaps() == 0
+        feed.new_gaps()
+        a_connection_that_lasted_is_no_failure(feed)
+
+
+def a_connection_that_lasted_is_no_failure(feed: Feed) -> None:
+    wait_for("a connection that lasts", lambda: (feed.first["connected_s"] or 0) > SILENT_S * 1.5 or None)
+    feed.break_off()
+    feed.wait_well()
+    assert feed.first["failures"] == 1
+    assert feed.new_gaps() == everywhere("peer closed: fault on request")
