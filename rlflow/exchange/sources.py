@@ -62,8 +62,8 @@ async def run_crowd(venue: Venue, audience: Audience, alarm: Alarm, *, now_ns: C
         with trio.move_on_at(last + gap_s):
             await alarm.wait()
         now, wall_ns = trio.current_time(), now_ns()
-        # Who was alone has nothing to catch up with.
-        last = now if math.isinf(gap_s) else max(last, now - _LONGEST_BACKLOG_S)
+        # Who was alone has nothing to catch up with; a silence that was meant is no backlog.
+        last = now if math.isinf(gap_s) else max(last, now - gap_s - _LONGEST_BACKLOG_S)
         items: list[Item] = []
         while len(items) < _MOST_ITEMS and (due := last + venue.gap_s()) <= now:
             last = due
