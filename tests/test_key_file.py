@@ -39,4 +39,4 @@ def test_a_file_that_cannot_be_used_is_named_and_a_good_one_in_its_place_is_take
     with pytest.raises(SettingsError, match="KALSHI_PRIVATE_KEY_PATH"):
         key.signer()
     key.path.write_bytes(good)
-    assert key.signer()
+    assert key.signer().headers("GET", "/", 1)
