@@ -744,6 +744,70 @@ def test_market_that_was_left_is_not_refused_when_the_venue_objects_to_adding_it
     assert talk.wait(600) == []
 
 
+def test_market_that_a_late_removal_took_away_is_added_again() -> None:
+    talk = subscribed("KXA", "KXB")
+    talk.follow("KXA")
+    talk.follow("KXA", "KXB")
+    talk.hear(talk.wire.ok(["KXA", "KXB"], 3, BOOKS))
+    talk.valid("KXB")
+    talk.wait(12)
+
+    assert talk.hear(talk.wire.ok(["KXA"], 2, BOOKS)) == ["add_markets 1 KXB"]
+    talk.hear(talk.wire.ok(["KXA", "KXB"], 4, BOOKS))
+    talk.valid("KXB")
+    assert talk.wait(600) == []
+
+
+def test_market_whose_removal_was_overtaken_by_its_addition_is_added_again() -> None:
+    talk = subscribed("KXA", "KXB")
+    talk.follow("KXA")
+    talk.follow("KXA", "KXB")
+    assert talk.hear(talk.wire.ok(["KXA", "KXB"], 3, BOOKS)) == []
+
+    assert talk.hear(talk.wire.ok(["KXA"], 2, BOOKS)) == ["add_markets 1 KXB"]
+
+
+def test_market_that_a_late_addition_brought_is_removed_again() -> None:
+    talk = subscribed("KXA")
+    talk.follow("KXA", "KXB")
+    talk.follow("KXA")
+    talk.hear(talk.wire.ok(["KXA"], 3, BOOKS))
+    talk.wait(12)
+
+    assert talk.hear(talk.wire.ok(["KXA", "KXB"], 2, BOOKS)) == ["delete_markets 1 KXB"]
+    assert talk.hear(talk.wire.ok(["KXA", "KXB"], 4, BOOKS)) == []
+
+
+def test_market_that_the_answer_to_its_addition_does_not_name_is_missing_and_asked_for_again_later() -> None:
+    talk = subscribed("KXA")
+    talk.follow("KXA", "KXB")
+
+    assert talk.hear(talk.wire.ok(["KXA"], 2, BOOKS)) == []
+    assert talk.commander.missing == {"KXB"}
+    assert talk.wait(60) == ["add_markets 1 KXB"]
+
+
+def test_trades_of_a_market_that_a_late_removal_took_away_are_added_again() -> None:
+    talk = Talk(channels=(BOOKS, TRADES))
+    talk.hear(talk.wire.subscribed(BOOKS, 1))
+    talk.hear(talk.wire.subscribed(TRADES, 1))
+    talk.valid("KXA", "KXB")
+
+    assert talk.hear(talk.wire.ok(["KXA"], None, TRADES)) == ["add_markets 2 KXB"]
+    assert talk.hear(talk.wire.ok(["KXA"], 2, TRADES)) == []
+    assert talk.commander.missing == frozenset()
+
+
+def test_market_that_was_followed_before_its_end_was_confirmed_is_missing_until_its_snapshot() -> None:
+    talk = subscribed("KXA", "KXB")
+    talk.follow("KXA")
+    talk.follow("KXA", "KXB")
+
+    assert talk.commander.missing == {"KXB"}
+    talk.hear(talk.wire.snapshot("KXB"))
+    assert talk.commander.missing == frozenset()
+
+
 # -- against a venue --------------------------------------------------------------------------------------------------
 
 

@@ -135,6 +135,15 @@ def test_a_stale_record_makes_the_named_books_invalid_with_a_gap(line: Line) -> 
     assert line.session.books["X"].sid == 1
 
 
+def test_a_stale_record_takes_back_all_behind_the_last_word_about_the_book(line: Line) -> None:
+    rows = line.receive(delta(3))
+    line.receive(delta(4, ticker="B"))
+    (gap,) = line.record(Stale(tickers=("A",), cause="no snapshot came")).gaps
+    assert (gap.from_frame, gap.from_ns) == (rows.upto_frame, rows.received_ns)
+    (gap,) = line.record(Stale(tickers=("A",), cause="still none")).gaps
+    assert gap.from_frame == gap.frame_no - 1
+
+
 def test_a_broken_connection_leaves_open_gaps_and_a_whole_recording_none(line: Line) -> None:
     state = line.all.resume
     rows = line.record(Closed(cause="peer closed", code=1006))

@@ -110,8 +110,10 @@ class Conversation:
                 notice = await self._next_notice()
                 # Commands go out in the order in which the commander made them.
                 asked, self._asked = self._asked, []
-                await self._say(asked + self._react(notice, trio.current_time()))
+                said = asked + self._react(notice, trio.current_time())
+                # Before the venue can answer: what is missing now must not be said of the book that comes.
                 self._tell(notice)
+                await self._say(said)
         except FeedLostError as lost:
             return Closed(lost.cause, lost.code)
 

@@ -16,7 +16,8 @@ not come at once. A subscription that cannot hold as many as it should (error 26
 `too_many`. The lifecycle channel takes no markets; a commander that hears it may have none to follow.
 
 Commands are sent one after the other where their order matters. The venue carries them out concurrently: in a recording
-of 2026-07-01 the commands 3 to 6 of one connection were answered in the order 6, 5, 3, 4.
+of 2026-07-01 the commands 3 to 6 of one connection were answered in the order 6, 5, 3, 4. So what it says to hold is
+compared with what it should, once no change is on its way any more.
 """
 
 from collections.abc import Iterable, Sequence
@@ -120,8 +121,12 @@ class Commander:
 
     @property
     def missing(self) -> frozenset[str]:
-        """Markets that the venue refused, or of which it sends no snapshot though it does of others."""
-        return self._holdings.repair.missing | self._holdings.wanted.refused
+        """Markets whose book cannot be known to be the venue's.
+
+        The venue refused them, or sends no snapshot though it does of others, or they were removed and added again, and
+        it has not said when.
+        """
+        return self._holdings.repair.missing | self._holdings.wanted.refused | self._holdings.doubtful
 
     @property
     def sids(self) -> dict[str, int]:
@@ -145,6 +150,7 @@ class Commander:
             case Error():
                 self._hear_error(message, now)
             case OrderbookSnapshot():
+                self._holdings.doubtful.discard(message.msg.market_ticker)
                 self._holdings.repair.snapshot_came(message.sid, message.msg.market_ticker, now)
             case _:
                 pass
@@ -160,6 +166,9 @@ class Commander:
                 self._hear_list(subscription, message, now)
             elif command.kind is Kind.UNSUBSCRIBE:
                 self._holdings.end(subscription, now)
+        listed = message.market_tickers()
+        if listed is not None:
+            self._holdings.compare(message.sid, frozenset(listed), commands, now)
 
     def _hear_list(self, subscription: Subscription, message: Ok, now: float) -> None:
         listed = {each.channel: each.sid for each in message.subscriptions() or ()}

@@ -32,6 +32,8 @@ class Holdings:
         self.repair = BookRepair()
         self.too_many: int | None = None
         """How many markets the venue would not let one subscription hold."""
+        self.doubtful: set[str] = set()
+        """Markets that were added again before the venue said that they were removed, until their snapshot comes."""
         self._out: list[bytes] = []
 
     def checked(self, tickers: Iterable[str]) -> dict[str, None]:
@@ -96,6 +98,7 @@ class Holdings:
         removed = subscription.held - wanted.keys()
         if has_books:
             self.repair.forget(removed)
+            self.doubtful -= removed
         if not wanted:
             # On some channels the venue takes no market for all of them.
             self.leave(subscription, now)
@@ -103,6 +106,8 @@ class Holdings:
         lacking = [ticker for ticker in wanted if ticker not in subscription.held]
         added = self.pace.take(lacking, self.repair.expected, now) if has_books else frozenset(lacking)
         subscription.held = subscription.held - removed | added
+        if has_books:
+            self.doubtful |= added & self.pending.removals(subscription.channel)
         for kind, tickers in ((Kind.ADD, added), (Kind.DELETE, removed)):
             if tickers:
                 self.send(Command(kind, subscription.channel, subscription.sid, tuple(sorted(tickers))), now)
@@ -116,6 +121,29 @@ class Holdings:
             books = self.subscriptions[ORDERBOOK]
             if books.is_live:
                 self._adjust(books, now)
+
+    def compare(self, sid: int | None, listed: frozenset[str], answered: Iterable[Command], now: float) -> None:
+        """Correct a subscription of which the venue says that it does not hold what it should.
+
+        A command may be carried out late, behind the one that was to undo it. Nothing is done before the venue's last
+        word: while another change is on its way.
+        """
+        subscription = self.holder(sid)
+        if subscription is None or not subscription.is_live or not subscription.has_markets:
+            return
+        if subscription.held == listed or self.pending.is_changing(subscription.channel):
+            return
+        held, lacking = subscription.held, subscription.held - listed
+        removed = {ticker for command in answered if command.kind is Kind.DELETE for ticker in command.tickers}
+        added = {ticker for command in answered if command.kind is not Kind.DELETE for ticker in command.tickers}
+        # What the very command did not bring about is not asked for again at once, lest it go on for ever.
+        subscription.held = listed - (removed - held) | lacking & added
+        if subscription.channel == ORDERBOOK:
+            self.wanted.refuse(lacking & added, now)
+            subscription.held -= lacking
+            self.repair.forget(lacking)
+            self.repair.expect(subscription.held - held, now)
+        self._adjust(subscription, now)
 
     def restart(self, subscription: Subscription, cause: str, now: float, *, is_dead: bool) -> None:
         """Make a subscription anew; a dead one need not be left first."""

@@ -1,7 +1,7 @@
 """Commands that were sent and not answered yet, and those that must wait before they are sent again."""
 
 import enum
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import Final, assert_never
 
 import attrs
@@ -131,10 +131,24 @@ class Pending:
         self._drop_answered()
         self._postponed = [entry for entry in self._postponed if entry[0].channel != channel]
 
+    def is_changing(self, channel: str) -> bool:
+        """Return whether a command is not answered yet that changes the markets of a channel."""
+        return any(each.channel == channel and each.kind in (Kind.ADD, Kind.DELETE) for each in self._waiting())
+
+    def removals(self, channel: str) -> frozenset[str]:
+        """Return the markets of which the venue has not said yet that they are removed."""
+        removals = [each for each in self._waiting() if each.channel == channel and each.kind is Kind.DELETE]
+        return frozenset(ticker for each in removals for ticker in each.tickers)
+
     def next_deadline(self) -> float | None:
         """Return when one of the two lists has something due; None: never."""
         overdue = [entry.overdue_at for entry in self._open.values()]
         return min([*overdue, *(until for _, until in self._postponed)], default=None)
+
+    def _waiting(self) -> Iterator[Command]:
+        for entry in self._open.values():
+            yield from entry.commands
+        yield from (command for command, _ in self._postponed)
 
     def _drop_answered(self) -> None:
         self._open = {command_id: entry for command_id, entry in self._open.items() if entry.commands}

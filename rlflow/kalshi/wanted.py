@@ -35,8 +35,9 @@ class Wanted:
 
     def refuse(self, tickers: Iterable[str], now: float) -> None:
         """Do without these for a while."""
-        self.refused |= self._tickers.keys() & frozenset(tickers)
-        self._forgive_at = now + ASK_AGAIN_S
+        if fresh := self._tickers.keys() & frozenset(tickers):
+            self.refused |= fresh
+            self._forgive_at = now + ASK_AGAIN_S
 
     def forgive(self, now: float) -> bool:
         """Want everything again if its time has come; return whether that changes anything."""

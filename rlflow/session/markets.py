@@ -120,14 +120,20 @@ class Markets:
         record.notices.append(BooksInvalid(tracked.sid, (ticker,), cause))
 
     def distrust_stale(self, tickers: Iterable[str], cause: str) -> None:
-        """Stop trusting books for a reason that no frame shows; markets that nothing was heard of are named so."""
+        """Stop trusting books for a reason that no frame shows; markets that nothing was heard of are named so.
+
+        When a book ceased to be the venue's is not known either: what is certain is the last that was heard of it.
+        """
         named = tuple(dict.fromkeys(tickers))
         for ticker in named:
+            since = self._record.previous
             tracked = self.tracked.get(ticker)
             if tracked is None:
                 tracked = self.tracked[ticker] = TrackedBook(ticker, None, cause)
                 self.end_removal(ORDERBOOK, ticker, None)
-            self._record.gap(ORDERBOOK, ticker, tracked.sid, cause, since=self._record.previous)
+            elif tracked.is_valid:
+                since = Place(tracked.last_frame_no, tracked.last_received_ns)
+            self._record.gap(ORDERBOOK, ticker, tracked.sid, cause, since=since)
             self.invalidate(tracked, cause)
         self._record.notices.append(BooksInvalid(None, named, cause))
 
