@@ -1,11 +1,16 @@
 """`serve`: the service itself."""
 
+import gc
+
 import click
 import structlog
 
 from rlflow.cli.options import load_settings, run_listening
 from rlflow.config import unknown_names
 from rlflow.supervisor import run_service
+
+# Objects made before the youngest are looked through (700 by default), and how often the two older generations follow.
+GARBAGE_THRESHOLDS = (5_000, 20, 50)
 
 _log = structlog.get_logger(__name__)
 
@@ -17,5 +22,16 @@ def serve(context: click.Context) -> None:
     settings = load_settings(context)
     for name in unknown_names(context.obj()):
         _log.warning("setting unknown", name=name)
+    calm_garbage_collector()
     code = run_listening(run_service, settings)
     context.exit(code)
+
+
+def calm_garbage_collector() -> None:
+    """Let the collector of cycles look through everything seldom, and never through what stays for good.
+
+    With 2,000 markets it held the event loop up for 60 to 120 ms each time; hardly anything of ours is in a cycle.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
