@@ -18,6 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from rlflow.data.audit import audit
 from rlflow.data.database import Database
 from rlflow.data.embedded import EmbeddedPostgres
@@ -72,12 +74,15 @@ def outage(directory: Path, server: EmbeddedPostgres, seconds: float) -> None:
         process_id = server.status().process_id
         assert process_id is not None
         os.kill(process_id, signal.SIGQUIT)
-        time.sleep(seconds)
+        memory = resident_mib(running, seconds)
         status = running.ask("/rl/status")
         say(f"away {seconds:g} s: {status['accounting']['pending']:,} frames wait, latency µs {status['latency_us']}")
+        say(f"memory MiB, ten times meanwhile: {', '.join(f'{one:.0f}' for one in memory)}")
         server.ensure_running()
         began = time.monotonic()
-        running.wait_status("caught up", lambda status: status["accounting"]["pending"] < 10_000, limit_s=300)
+        running.wait_status(
+            "caught up", lambda status: status["accounting"]["pending"] < 10_000, limit_s=max(300, seconds)
+        )
         accounting = running.ask("/rl/status")["accounting"]
         say(
             f"caught up in {time.monotonic() - began:.1f} s, dropped {accounting['dropped']}, lost {accounting['lost']}"
@@ -87,6 +92,16 @@ def outage(directory: Path, server: EmbeddedPostgres, seconds: float) -> None:
     with Database.connect(url, db_schema="rlflow_sim", environment="sim") as database:
         report = audit(database)
     say(f"audit: {report.deltas:,} deltas, {'clean' if report.is_clean else report.findings}")
+
+
+def resident_mib(running: Running, seconds: float) -> list[float]:
+    """Wait for so long, and return what memory the service had in use at ten moments of it."""
+    process = psutil.Process(running.popen.pid)
+    found = []
+    for _ in range(10):
+        time.sleep(seconds / 10)
+        found.append(process.memory_info().rss / 2**20)
+    return found
 
 
 def show_machine() -> None:
