@@ -154,7 +154,7 @@ class Oracle:
             self.sids[sid] = OracleSid(kind != "trade")
         state = self.sids[sid]
         if state.is_dead:
-            if kind != "orderbook_snapshot":
+            if kind != "orderbook_snapshot" or not self.sparse_seq:
                 return not is_data
             self.sids[sid] = state = OracleSid(state.is_book, is_announced=state.is_announced)
         if seq is None:

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from msgspec import structs
+
 from rlflow.session.books import Limits
 from rlflow.session.records import Batch, Kind, Local, Opened, local_batch
 from rlflow.session.rows import Rows
@@ -78,9 +80,9 @@ def gaps(rows: Rows) -> list[tuple[str, str | None, str]]:
     return [(gap.channel, gap.market_ticker, gap.cause) for gap in rows.gaps]
 
 
-def line_with_two_books() -> Line:
+def line_with_two_books(*, sparse_seq: bool = False) -> Line:
     """A connection with books of A and B on sid 1 up to seq 2, and trades on sid 2 up to seq 1."""
-    line = Line()
+    line = Line(structs.replace(OPENED, sparse_seq=sparse_seq))
     line.receive(subscribed(1, "orderbook_delta"), subscribed(2, "trade"))
     line.receive(snapshot(1), snapshot(2, "B"), trade(1))
     line.session.take_notices()

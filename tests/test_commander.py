@@ -493,7 +493,7 @@ def test_fresh_snapshots_are_not_asked_for_while_a_subscription_is_on_its_way() 
 # -- new subscriptions ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", [10, 25])
+@pytest.mark.parametrize("code", [10, 17, 25])
 def test_dead_subscription_is_made_anew(code: int) -> None:
     talk = subscribed()
 

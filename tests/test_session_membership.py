@@ -113,7 +113,17 @@ def test_a_new_subscription_takes_a_market_over_at_its_snapshot(line: Line) -> N
     assert [state.tickers for state in rows.resume.sids] == [("B",), (), ("A",)]
 
 
-def test_a_snapshot_shows_that_a_dead_subscription_lives(line: Line) -> None:
+@pytest.mark.parametrize("code", [10, 17, 25])
+def test_a_snapshot_behind_the_end_of_its_subscription_makes_no_book_valid(line: Line, code: int) -> None:
+    line.receive(error(code, sid=1, seq=3))
+    rows = line.receive(snapshot(4), delta(5))
+    assert [row.reason for row in rows.rejects] == ["its subscription 1 has ended"] * 2
+    assert (rows.snapshots, rows.gap_ends) == ([], [])
+    assert not line.is_valid("A")
+
+
+def test_in_a_sparse_recording_a_snapshot_shows_that_a_dead_subscription_lives() -> None:
+    line = line_with_two_books(sparse_seq=True)
     line.receive(error(17, sid=1))
     rows = line.receive(snapshot(9), delta(10))
     assert rows.rejects == []

@@ -29,6 +29,8 @@ class Demand(enum.Enum):
 
 _BY_CODE = {
     10: Demand.SUBSCRIBE_ANEW,
+    # Retired in 2026, and what reads the frames takes it for the end.
+    17: Demand.SUBSCRIBE_ANEW,
     25: Demand.SUBSCRIBE_ANEW,
     18: Demand.RETRY,
     27: Demand.POSTPONE,

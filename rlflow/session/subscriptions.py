@@ -31,14 +31,15 @@ class Subscriptions:
     def admit(self, sid: int, seq: int, frame: bytes, channel: str, *, is_snapshot: bool) -> Subscription | None:
         """Return the subscription of a data frame that counts; None if the frame was dropped, and counted as such.
 
-        Data on an unknown sid announces it: what came before cannot be judged. Data on a dead one is refused, except
-        that a snapshot shows it to be alive.
+        Data on an unknown sid announces it: what came before cannot be judged. Data on a dead one was on its way when
+        it ended, and nothing will follow it: a snapshot would make a book valid that nobody keeps so. Only in a sparse
+        recording, where announcements may be left out, it shows the subscription to be alive.
         """
         subscription = self.by_sid.get(sid)
         if subscription is None:
             subscription = self._open(sid, channel)
         elif subscription.is_dead:
-            if not is_snapshot:
+            if not (is_snapshot and self.is_sparse):
                 self._record.reject(frame, f"its subscription {sid} has ended")
                 return None
             subscription.begin_anew()
