@@ -113,6 +113,16 @@ def test_a_new_subscription_takes_a_market_over_at_its_snapshot(line: Line) -> N
     assert [state.tickers for state in rows.resume.sids] == [("B",), (), ("A",)]
 
 
+def test_a_book_that_another_subscription_takes_over_was_missing_since_the_first_was_last_heard(line: Line) -> None:
+    heard = line.receive(delta(3, ticker="B"))
+    rows = line.receive(subscribed(3, "orderbook_delta"), snapshot(1, sid=3))
+    (gap,) = rows.gaps
+    assert (gap.market_ticker, gap.sid, gap.cause) == ("A", 1, "another subscription took over")
+    assert (gap.from_frame, gap.from_ns) == (heard.upto_frame, heard.received_ns)
+    assert [end.market_ticker for end in rows.gap_ends] == ["A"]
+    assert line.is_valid("A")
+
+
 @pytest.mark.parametrize("code", [10, 17, 25])
 def test_a_snapshot_behind_the_end_of_its_subscription_makes_no_book_valid(line: Line, code: int) -> None:
     line.receive(error(code, sid=1, seq=3))

@@ -56,7 +56,7 @@ class Books:
         tracked = markets.follow(subscription, ticker)
         if not (tracked.is_valid and tracked.sid == subscription.sid):
             record.notices.append(BookValid(subscription.sid, ticker))
-        markets.move(tracked, subscription)
+        markets.take_over(tracked, subscription)
         tracked.touch(record.frame_no, record.received_ns, message.seq, message.sending_ts_ms)
         tracked.stand_on(book, body.clock, record.received_ns)
         markets.invalid.pop(ticker, None)

@@ -12,6 +12,7 @@ from rlflow.session.tracked import TrackedBook
 NO_SNAPSHOT = "no snapshot yet"
 UNANNOUNCED = "a delta before its snapshot"
 CAME_BACK = "was not subscribed"
+TAKEN_OVER = "another subscription took over"
 
 # Removed markets hardly ever come back. Of more than this many, the longest removed gets its gap row at once instead of
 # when it comes back; that bounds the state which is stored with every commit.
@@ -55,6 +56,18 @@ class Markets:
                 self.subscriptions[tracked.sid].discard(tracked.market_ticker)
             tracked.sid = subscription.sid
             subscription.add(tracked)
+
+    def take_over(self, tracked: TrackedBook, subscription: Subscription) -> None:
+        """Let a subscription bring a market's data from its snapshot on.
+
+        A connection has one subscription of a channel: where another one brought a valid book, that has ended, and it
+        is not known when.
+        """
+        if tracked.is_valid and tracked.sid is not None and tracked.sid != subscription.sid:
+            last = self.subscriptions[tracked.sid]
+            since = Place(last.last_frame_no, last.last_received_ns)
+            self._record.gap(ORDERBOOK, tracked.market_ticker, tracked.sid, TAKEN_OVER, since=since)
+        self.move(tracked, subscription)
 
     def _is_orphan(self, tracked: TrackedBook) -> bool:
         """Return whether nobody brings a market's data any more."""
