@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import resource
 import socket
 import sys
 from collections.abc import Callable
@@ -214,6 +215,32 @@ def test_what_is_exported_goes_in_again(run: Run, recording: Path, tmp_path: Pat
     assert not (tmp_path / "none.parquet").exists()
     assert run("export", tmp_path / "x").code == 2
     assert run("export", "--series", "NOPE", tmp_path / "x").code == 1
+
+
+@pytest.mark.parametrize("name", ["absent/x.ndjson", "file/x.parquet"])
+def test_an_export_that_cannot_be_written_says_why(
+    run: Run, recording: Path, tmp_path: Path, database_url: str, name: str
+) -> None:
+    run("import", recording, DATABASE_URL=database_url)
+    (tmp_path / "file").touch()
+    ended = run("export", "--market", MARKET, tmp_path / name)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith(f"error: {tmp_path / name} cannot be written: ")
+    assert run("export", "--market", MARKET, "--from", "2026-01-02", "--to", "2026-01-01", "x").code == 2
+
+
+def test_an_export_to_a_full_disk_leaves_the_file_before_it(run: Run, recording: Path, database_url: str) -> None:
+    run("import", recording, DATABASE_URL=database_url)
+    Path("before.ndjson").write_text("before")
+    # As much as a full disk takes.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        ended = run("export", "--market", MARKET, "before.ndjson")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (ended.code, ended.err) == (1, "error: before.ndjson could not be written: File too large\n")
+    assert {path.name: path.read_text() for path in Path().glob("before*")} == {"before.ndjson": "before"}
 
 
 def test_old_days_go_by_command(run: Run, recording: Path, database_url: str) -> None:

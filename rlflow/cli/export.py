@@ -39,7 +39,9 @@ def export(
     or .zst; as parquet one flat table for other tools. Gaps are rows of both.
     """
     if bool(markets) == (series is not None):
-        raise click.UsageError("give --market or --series")
+        raise click.UsageError("give either --market or --series")
+    if end_ns is not None and (start_ns or 0) >= end_ns:
+        raise click.UsageError("--from must be before --to")
     with open_store(context, environment) as database:
         wanted = markets if series is None else markets_of(database, series)
         if not wanted:

@@ -17,6 +17,7 @@ from rlflow.data.captures import CaptureRecord
 from rlflow.data.export import ExportTarget
 from rlflow.data.journal_segment import sync_directory
 from rlflow.data.stored_rows import StoredRow
+from rlflow.errors import CommandError
 from rlflow.recordings.exported import ExportedOpening, closing_line, opening_line, row_line
 from rlflow.session.rows import DeltaRow, GapRow, SnapshotRow, TradeRow
 
@@ -33,10 +34,17 @@ def export_target(path: Path, file_format: str) -> Iterator[ExportTarget]:
     Args:
         path: The file. Lines are packed as its name ends: .gz, .zst, or not at all.
         file_format: One of `FORMATS`.
+
+    Raises:
+        CommandError: It cannot be written there (code 2), or no longer (1).
     """
     part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("wb") as file:
+        opened = part.open("wb")
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}", 2) from error
+    try:
+        with opened as file:
             if file_format == "parquet":
                 with ParquetTarget(file) as table:
                     yield table
@@ -47,6 +55,8 @@ def export_target(path: Path, file_format: str) -> Iterator[ExportTarget]:
             os.fsync(file.fileno())
         part.replace(path)
         sync_directory(path.parent)
+    except OSError as error:
+        raise CommandError(f"{path} could not be written: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
 
