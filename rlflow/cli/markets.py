@@ -44,10 +44,13 @@ def markets(
 ) -> None:
     """List the venue's markets, those that close first at the top. Needs no key: without one, production's."""
     settings = load_settings(context)
+    api_url = PUBLIC_API_URL if settings.is_simulated else settings.api_url
     try:
-        found = trio.run(_ask, settings, series, status)
-    except (PeerError, TransientError) as error:
+        found = trio.run(_ask, api_url, settings, series, status)
+    except PeerError as error:
         raise CommandError(str(error)) from error
+    except TransientError as error:
+        raise CommandError(f"{api_url} gives no answer, see `rlflow doctor`: {error}") from error
     chosen = [sheet for sheet in found if search is None or is_found(sheet, search)]
     chosen.sort(key=lambda sheet: (sheet.close_ns is None, sheet.close_ns, sheet.ticker))
     if as_json:
@@ -57,11 +60,10 @@ def markets(
         _print(chosen[:limit])
         click.echo(f"{min(limit, len(chosen)):,} of {len(chosen):,} {status} markets")
     if not chosen:
-        raise CommandError("no market is like that")
+        raise CommandError("no market is like that; --status, --series and --search say which are shown")
 
 
-async def _ask(settings: Settings, series: str | None, status: str) -> list[MarketSheet]:
-    api_url = PUBLIC_API_URL if settings.is_simulated else settings.api_url
+async def _ask(api_url: str, settings: Settings, series: str | None, status: str) -> list[MarketSheet]:
     async with VenueClient(api_url, _headers(settings)) as client:
         return await client.markets(series=series, status=status)
 
