@@ -45,10 +45,15 @@ _MOST = 10
 class FeeModel:
     """The fees of one market at a time; an event's override beats its series' values."""
 
-    fee_type: str = attrs.field(default="quadratic", validator=attrs.validators.in_(_RATES))
-    multiplier: Fraction = attrs.field(
-        default=Fraction(1), validator=[attrs.validators.ge(Fraction(0)), attrs.validators.le(Fraction(_MOST))]
-    )
+    fee_type: str = "quadratic"
+    multiplier: Fraction = Fraction(1)
+
+    def __attrs_post_init__(self) -> None:
+        # Not by attrs' validators: people read these words in answers of the local venue.
+        if self.fee_type not in _RATES:
+            raise ValueError(f"fee_type must be one of {', '.join(_RATES)}, not {self.fee_type!r}")
+        if not 0 <= self.multiplier <= _MOST:
+            raise ValueError(f"the fee's multiplier must be 0 to {_MOST}, not {self.multiplier}")
 
     @classmethod
     def from_sheet(cls, fee_type: str, multiplier: Decimal | str | float) -> "FeeModel":

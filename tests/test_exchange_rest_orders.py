@@ -295,7 +295,11 @@ def test_fees_can_be_changed_for_an_event_or_announced_for_a_series() -> None:
     assert asking.get("/series/fee_changes")["series_fee_change_arr"] == []
     assert len(asking.get("/series/fee_changes?show_historical=true")["series_fee_change_arr"]) == 1
     assert asking.tell("/series/KXNONE/fees", fees)[0] == 409
-    assert asking.tell("/series/KXSIM/fees", {"fee_type": "free"})[0] == 400
+    refused = asking.tell("/series/KXSIM/fees", {"fee_type": "free"})
+    assert (refused[0], refused[1]["message"].split(" must be one of ")) == (
+        400,
+        ["fee_type", "quadratic, quadratic_with_maker_fees, quadratic_with_combo_maker_fees, flat, not 'free'"],
+    )
 
 
 def test_maintenance_and_a_pause_of_all_trading_can_be_switched() -> None:
