@@ -285,7 +285,7 @@ class EngineBesideNaiveVenue(RuleBasedStateMachine):
             sizes = {price: size for (other, price), size in expected.items() if other == side}
             assert resting.sizes == sizes
             assert resting.prices == sorted(sizes)
-            assert resting.total == sum(sizes.values())
+            assert resting.best == max(sizes, default=0)
             for price in resting.prices:
                 assert sum(portion.count for portion in resting.portions(price)) == sizes[price]
                 assert resting.crowd(price) == self.naive.crowd_at(side, price)

@@ -66,7 +66,7 @@ class Activity:
         """Return when the action after one at `at_ns` is due; times must not go back."""
         draws = self._draws
         due_ns = at_ns + int(_LEAST_NS * (0.3 + draws.random()))
-        if draws.chance(self._tempo.echo):
+        if draws.random() < self._tempo.echo:
             return due_ns
         left = draws.pick(self._gaps)
         latest_ns = at_ns + self._longest_ns
@@ -76,10 +76,11 @@ class Activity:
         while due_ns < latest_ns:
             while self._cell_ends_ns <= due_ns:
                 self._begin_cell()
+            rest_ns = self._cell_ends_ns - due_ns
             needed_ns = left / self._intensity
-            if needed_ns <= self._cell_ends_ns - due_ns:
+            if needed_ns <= rest_ns:
                 return min(due_ns + int(needed_ns), latest_ns)
-            left -= (self._cell_ends_ns - due_ns) * self._intensity
+            left -= rest_ns * self._intensity
             due_ns = self._cell_ends_ns
         return latest_ns
 

@@ -39,7 +39,7 @@ class FairPrice:
         """Move on, at about one action in ninety, and at the first one after the close; return whether it did."""
         if self._closes_ns is not None and at_ns >= self._closes_ns:
             return self._decide()
-        if not self._draws.chance(_STEP):
+        if self._draws.random() >= _STEP:
             return False
         if self._closes_ns is None:
             self._cents = min(max(self._cents + _STEP_CENTS * self._draws.normal(), _LOWEST), _HIGHEST)

@@ -64,9 +64,12 @@ class OrderFlow:
         tempo: Tempo = NATURAL,
     ) -> None:
         self.book = book
+        self._sides = book.sides
         self._draws = draws
         self._fair = FairPrice(draws.branch("fair price"), fair, began_ns, closes_ns)
         self._cent = fair // PRICE_PER_CENT * PRICE_PER_CENT
+        self._limits = self._sensible()
+        """The best bid of each side that the crowd thinks sensible; 0 where it should not bid."""
         self._activity = Activity(draws.branch("activity"), began_ns, tempo)
         self._crowd = Crowd(book)
         self._takers = Takers(book, self._crowd, draws, began_ns)
@@ -88,16 +91,19 @@ class OrderFlow:
 
         Nothing only if accounts' orders leave the crowd no room on either side.
         """
+        crowd = self._crowd
         if self._hasty_ns <= at_ns and self._hasty_ns <= self._busy_ns:
-            order = self._crowd.next_hasty()
-            done = self._move(order, at_ns) if order.is_quote else self._crowd.withdraw(order)
+            order = crowd.next_hasty()
+            done = self._move(order, at_ns) if order.is_quote else crowd.withdraw(order)
         else:
             self._busy_ns = self._activity.next_ns(at_ns)
-            self._follow_fair(at_ns)
+            if self._fair.step(at_ns):
+                self._follow_fair()
             done = self._give_way(at_ns) or self._act(self._draws.random(), at_ns)
-        done = done or self._add(at_ns)
-        self._hasty_ns = self._crowd.hasty_due_ns
-        self.next_due_ns = min(self._busy_ns, self._hasty_ns)
+        if not done:
+            done = self._add(at_ns)
+        hasty_ns = self._hasty_ns = crowd.hasty_due_ns
+        self.next_due_ns = hasty_ns if hasty_ns < self._busy_ns else self._busy_ns
         return done
 
     def _act(self, kind: float, at_ns: Nanos) -> list[CrowdHappening]:
@@ -114,20 +120,18 @@ class OrderFlow:
 
     # Where bids may be
 
-    def _follow_fair(self, at_ns: Nanos) -> None:
-        if not self._fair.step(at_ns):
-            return
+    def _follow_fair(self) -> None:
         price = self._fair.price
         if not self._cent - _BORDER + PRICE_PER_CENT < price < self._cent + _BORDER:
             self._cent = min(price - price % PRICE_PER_CENT, ONE_DOLLAR - PRICE_PER_CENT)
+            self._limits = self._sensible()
 
-    def _limit(self, side: Side) -> Price:
-        """Return the best bid that the crowd thinks sensible; 0 if it should not bid."""
-        return self._cent if side == "yes" else ONE_DOLLAR - PRICE_PER_CENT - self._cent
+    def _sensible(self) -> dict[Side, Price]:
+        return {"yes": self._cent, "no": ONE_DOLLAR - PRICE_PER_CENT - self._cent}
 
     def _highest(self, side: Side) -> Price:
         """Return the best bid that is sensible and possible, 0 if there is none."""
-        limit, possible = self._limit(side), self.book.highest_bid(side)
+        limit, possible = self._limits[side], self.book.highest_bid(side)
         return limit if limit < possible else possible
 
     def _price(self, highest: Price, cents: int) -> Price:
@@ -140,13 +144,14 @@ class OrderFlow:
             price += int(self._draws.random() * 10) * 10
         if price < PRICE_PER_CENT:
             price = highest - int(self._draws.random() * min(highest, _FEW_CENTS))
-        return self.book.on_grid(price)
+        return self.book.grid.floor(price)
 
     def _give_way(self, at_ns: Nanos) -> list[CrowdHappening]:
         """Remove something that stands beyond the fair price, mostly, if there is something."""
-        for side, resting in self.book.sides.items():
+        limits = self._limits
+        for side, resting in self._sides.items():
             best = resting.best
-            if best > self._limit(side) and self._draws.chance(_YIELD):
+            if best > limits[side] and self._draws.chance(_YIELD):
                 orders = self._crowd.at(side, best)
                 if not orders or self._draws.chance(_HIT):
                     return self._takers.trade(side, at_ns)
@@ -158,19 +163,19 @@ class OrderFlow:
 
     def _add(self, at_ns: Nanos) -> list[CrowdHappening]:
         draws = self._draws
-        side: Side = "yes" if draws.chance(0.5) else "no"
+        side: Side = "yes" if draws.random() < 0.5 else "no"
         highest = self._highest(side)
         if not highest:
             side = opposite(side)
             highest = self._highest(side)
             if not highest:
                 return []
-        if draws.chance(_STANDING) and len(self.book.sides[side]) < self._density * self._limit(side) / PRICE_PER_CENT:
+        if draws.random() < _STANDING and len(self._sides[side]) < self._density * self._limits[side] / PRICE_PER_CENT:
             return self._stand(side, highest)
         behind = draws.pick(tables.PLACED_BEHIND)
         price = self._placed_price(side, behind, highest)
         size, life = self._plan(behind)
-        if price > self.book.sides[side].best and draws.chance(_BRIEF):
+        if price > self._sides[side].best and draws.chance(_BRIEF):
             life = draws.within(tables.FAR_LIVES)
         order = CrowdOrder(side, price, size)
         self._crowd.plan(order, at_ns, life)
@@ -190,7 +195,7 @@ class OrderFlow:
 
     def _placed_price(self, side: Side, behind: int, highest: Price) -> Price:
         """Return where an order goes that its owner wants so far behind the best: better if there is room above."""
-        best = self.book.sides[side].best
+        best = self._sides[side].best
         room = (highest - best) // PRICE_PER_CENT
         if room > 0 and best:
             behind = 0 if behind <= tables.MID and self._draws.chance(_IMPROVE) else behind + room
@@ -242,11 +247,11 @@ class OrderFlow:
         behind = (highest - old) // PRICE_PER_CENT
         if not 0 <= behind <= quote.behind + _LOST:
             return self._price(highest, quote.behind)
-        has_room = highest >= self.book.sides[side].best + PRICE_PER_CENT
+        has_room = highest >= self._sides[side].best + PRICE_PER_CENT
         if has_room and quote.behind <= tables.MID and draws.chance(_FIRST):
             return highest
         step = draws.pick(tables.STEPS)
-        is_nearer = draws.chance(0.5 if behind == quote.behind else 0.7 if behind > quote.behind else 0.3)
+        is_nearer = draws.random() < (0.5 if behind == quote.behind else 0.7 if behind > quote.behind else 0.3)
         after = min(abs(behind - step if is_nearer else behind + step), quote.behind + _STRAY)
         return self._price(highest, after if after != behind else behind + 1)
 
@@ -254,7 +259,7 @@ class OrderFlow:
 
     def _fill(self, side: Side, began_ns: Nanos) -> None:
         draws = self._draws
-        for price in range(PRICE_PER_CENT, self._limit(side) + 1, PRICE_PER_CENT):
+        for price in range(PRICE_PER_CENT, self._limits[side] + 1, PRICE_PER_CENT):
             is_floor = price <= _FLOOR
             if draws.chance(0.7 if is_floor else self._density):
                 size = draws.pick(tables.FLOOR_SIZES if is_floor else tables.STANDING_SIZES)

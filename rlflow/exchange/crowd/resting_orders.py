@@ -35,7 +35,7 @@ class Crowd:
     """All orders of the crowd in one market. Each step costs a logarithm of their number, some hundred."""
 
     def __init__(self, book: SimulatedBook) -> None:
-        self._book = book
+        self._sides = book.sides
         self._levels: dict[Side, dict[Price, list[CrowdOrder]]] = {"yes": {}, "no": {}}
         self._hasty: list[tuple[Nanos, int, CrowdOrder]] = []
         self._ends: list[tuple[Nanos, int, CrowdOrder]] = []
@@ -44,25 +44,35 @@ class Crowd:
 
     def rest(self, order: CrowdOrder) -> Change:
         """Put an order into the book, behind the others at its price."""
-        self._levels[order.side].setdefault(order.price, []).append(order)
-        self._book.sides[order.side].change(order.price, order.size)
-        return Change(order.side, order.price, order.size)
+        side, price, size = order.side, order.price, order.size
+        levels = self._levels[side]
+        level = levels.get(price)
+        if level is None:
+            levels[price] = [order]
+        else:
+            level.append(order)
+        self._sides[side].change(price, size)
+        return Change(side, price, size)
 
     def withdraw(self, order: CrowdOrder) -> list[CrowdHappening]:
         """Take an order out of the book; nothing if takers have left nothing of it."""
-        count = min(order.size, self._book.crowd(order.side, order.price))
+        side, price, wanted = order.side, order.price, order.size
+        resting = self._sides[side]
+        left = resting.crowd(price)
+        count = wanted if wanted < left else left
         self._leave(order)
         if not count:
             return []
-        self._book.sides[order.side].change(order.price, -count)
-        return [Change(order.side, order.price, -count)]
+        resting.change(price, -count)
+        return [Change(side, price, -count)]
 
     def _leave(self, order: CrowdOrder) -> None:
         # Out of its level; it has no size afterwards.
-        level = self._levels[order.side][order.price]
+        levels = self._levels[order.side]
+        level = levels[order.price]
         level.remove(order)
         if not level:
-            del self._levels[order.side][order.price]
+            del levels[order.price]
         order.size = 0
 
     def at(self, side: Side, price: Price) -> list[CrowdOrder]:
@@ -90,9 +100,12 @@ class Crowd:
     def hasty_due_ns(self) -> Nanos:
         """When the next order of a hasty owner is due."""
         hasty = self._hasty
-        while hasty and not (hasty[0][2].size or hasty[0][2].is_quote):
+        while hasty:
+            due_ns, _, order = hasty[0]
+            if order.size or order.is_quote:
+                return due_ns
             heapq.heappop(hasty)
-        return hasty[0][0] if hasty else _NEVER
+        return _NEVER
 
     def next_hasty(self) -> CrowdOrder:
         """Take the order of the hasty owner who is due first; there must be one."""

@@ -129,11 +129,14 @@ class Traffic:
 
     def turn(self) -> Turn | None:
         """Carry out the next action; None if no market is open."""
-        while self._heap:
-            due, _, lane = heapq.heappop(self._heap)
+        heap = self._heap
+        while heap:
+            due, _, lane = heap[0]
             if lane.is_open:
-                self._now = max(due, self._now)
+                self._now = due if due > self._now else self._now
                 happenings = lane.flow.act(lane.flow.next_due_ns)
-                self._push(lane)
+                self._opened += 1
+                heapq.heapreplace(heap, (lane.due, self._opened, lane))
                 return Turn(lane.book, happenings)
+            heapq.heappop(heap)
         return None

@@ -68,6 +68,7 @@ class Floor:
         self._by_id: dict[str, str] = {}
         self._clock = 0
         self._trades = 0
+        self._times = Times(0)
 
     def add(self, listing: Listing, fees: FeeModel) -> Market:
         """Give a listed market its place; it takes no orders yet."""
@@ -97,19 +98,27 @@ class Floor:
     def announce(self, market: Market, happenings: Iterable[Happening], at_ns: Nanos) -> list[Item]:
         """Return the publications of one action, which share a clock and a time, in the given order."""
         self._clock += 1
-        market.book.clock = self._clock
-        times = Times(at_ns)
-        items = []
-        for happening in happenings:
-            if isinstance(happening, Change):
-                items.append(publications.delta(market.book, happening, times))
-            elif isinstance(happening, Deal):
-                items.append(publications.trade(market.book, self._record(market, happening, at_ns), times))
-            else:
-                items.append(about_account(happening, times))
+        book = market.book
+        book.clock = self._clock
+        times = self._times
+        if times.at_ns != at_ns:
+            times = self._times = Times(at_ns)
+        items = [
+            publications.delta(book, happening, times)
+            if isinstance(happening, Change)
+            else self._other(market, happening, times)
+            for happening in happenings
+        ]
         if not market.is_quote_due:
             self._note_quote(market, at_ns)
         return items
+
+    def _other(self, market: Market, happening: Happening, times: Times) -> Item:
+        """Return the publication of what is no change of the book."""
+        assert not isinstance(happening, Change)
+        if isinstance(happening, Deal):
+            return publications.trade(market.book, self._record(market, happening, times.at_ns), times)
+        return about_account(happening, times)
 
     def publish_actions(self, actions: Iterable[Action], at_ns: Nanos) -> None:
         """Publish what the engine did, action by action."""

@@ -46,15 +46,14 @@ class Times:
 
 def delta(book: SimulatedBook, change: Change, times: Times) -> Item:
     """Return a level's change."""
+    side, price, order = change.side, change.price, change.order
     tail = (
-        f',"msg":{{"market_ticker":{book.ticker_json},"market_id":"{book.market_id}","clock":{book.clock},'
-        f'"price_dollars":"{frames.price_text(change.price)}","delta_fp":"{format_count(change.delta)}",'
-        f'"side":"{change.side}",{times.delta}'
+        f',"msg":{{{book.names_json},"clock":{book.clock},"price_dollars":"{frames.price_text(price)}",'
+        f'"delta_fp":"{frames.count_text(change.delta)}","side":"{side}",{times.delta}'
     )
-    no_price = change.price if change.side == "no" else -1
-    item = Item(ORDERBOOK, book.ticker, b'{"type":"orderbook_delta",', tail.encode(), no_price)
-    if change.order is not None and change.order.client_order_id:
-        item.causer, item.client_order_id = change.order.account, change.order.client_order_id
+    item = Item(ORDERBOOK, book.ticker, b'{"type":"orderbook_delta",', tail.encode(), price if side == "no" else -1)
+    if order is not None and order.client_order_id:
+        item.causer, item.client_order_id = order.account, order.client_order_id
     return item
 
 
@@ -72,10 +71,7 @@ def trade(book: SimulatedBook, record: TradeRecord, times: Times) -> Item:
 
 def empty_snapshot(book: SimulatedBook, times: Times) -> Item:
     """Return the snapshot that nobody asked for, after a close: both sides' keys are missing."""
-    tail = (
-        f',"msg":{{"market_ticker":{book.ticker_json},"market_id":"{book.market_id}","clock":{book.clock}}},'
-        f"{times.sending}"
-    )
+    tail = f',"msg":{{{book.names_json},"clock":{book.clock}}},{times.sending}'
     return Item(ORDERBOOK, book.ticker, b'{"type":"orderbook_snapshot",', tail.encode())
 
 

@@ -206,12 +206,11 @@ class Venue:
         turn = self._traffic.turn() if self.is_moving else None
         if turn is None or not turn.happenings:
             return []
-        market = self._floor.markets[turn.book.ticker]
+        book = turn.book
+        market = self._floor.markets[book.ticker]
         at_ns = self._clock.advance(at_ns)
-        if turn.book.taken:
-            return self._floor.announce(
-                market, self.engine.crowd_trade(turn.book.ticker, turn.happenings, at_ns), at_ns
-            )
+        if book.taken:
+            return self._floor.announce(market, self.engine.crowd_trade(book.ticker, turn.happenings, at_ns), at_ns)
         return self._floor.announce(market, turn.happenings, at_ns)
 
     # What accounts do; all raise `OrderRefusedError`

@@ -11,7 +11,7 @@ import msgspec
 from rlflow.exchange.matching.grid import Grid, named_grid
 from rlflow.exchange.matching.level_queue import LevelQueue, Portion
 from rlflow.exchange.wire.items import Image, Ladder
-from rlflow.units import ONE_DOLLAR, PRICE_PER_CENT, Count, Price, Side, opposite
+from rlflow.units import ONE_DOLLAR, PRICE_PER_CENT, Count, Price, Side
 
 LINEAR_CENT = "linear_cent"
 
@@ -22,16 +22,12 @@ class RestingSide:
     def __init__(self) -> None:
         self.prices: list[Price] = []
         self.sizes: dict[Price, Count] = {}
-        self.total: Count = 0
+        self.best: Price = 0
+        """The highest bid, 0 when there is none."""
         self._queues: dict[Price, LevelQueue] = {}
 
     def __len__(self) -> int:
         return len(self.prices)
-
-    @property
-    def best(self) -> Price:
-        """The highest bid, 0 when there is none."""
-        return self.prices[-1] if self.prices else 0
 
     def behind_best(self, levels: int) -> Price:
         """Return the price so many levels behind the best, the last one if there are not that many."""
@@ -46,14 +42,16 @@ class RestingSide:
         old = self.sizes.get(price, 0)
         new = old + delta
         assert new >= 0, f"{old} {delta:+} at {price}"
-        self.total += delta
+        prices = self.prices
         if new == 0:
             del self.sizes[price]
-            del self.prices[bisect_left(self.prices, price)]
+            del prices[bisect_left(prices, price)]
+            self.best = prices[-1] if prices else 0
             return
         self.sizes[price] = new
         if old == 0:
-            insort(self.prices, price)
+            insort(prices, price)
+            self.best = prices[-1]
 
     def crowd(self, price: Price) -> Count:
         """Return what the crowd may withdraw from a level."""
@@ -121,7 +119,7 @@ class RestingSide:
         self.prices.clear()
         self.sizes.clear()
         self._queues.clear()
-        self.total = 0
+        self.best = 0
 
     def ladder(self) -> Ladder:
         """Return all levels, ascending."""
@@ -143,6 +141,8 @@ class SimulatedBook:
         self.ticker_json = msgspec.json.encode(ticker).decode()
         """As it stands in a frame, quoted."""
         self.market_id = market_id
+        self.names_json = f'"market_ticker":{self.ticker_json},"market_id":"{market_id}"'
+        """As they begin a frame's body."""
         self.clock = 0
         self.sides: dict[Side, RestingSide] = {"yes": RestingSide(), "no": RestingSide()}
         self.grid = grid or named_grid(LINEAR_CENT)
@@ -162,8 +162,9 @@ class SimulatedBook:
 
     def highest_bid(self, side: Side) -> Price:
         """Return the best price at which the crowd bids: a cent away from the other side; 0 if there is no room."""
-        highest = ONE_DOLLAR - PRICE_PER_CENT - self.sides[opposite(side)].best
-        return self.grid.floor(highest) if highest >= self.grid.lowest else 0
+        highest = ONE_DOLLAR - PRICE_PER_CENT - self.sides["no" if side == "yes" else "yes"].best
+        grid = self.grid
+        return grid.floor(highest) if highest >= grid.lowest else 0
 
     def on_grid(self, price: Price) -> Price:
         """Return the nearest price at or below that the market allows, at least one tick."""

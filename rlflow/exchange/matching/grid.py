@@ -33,6 +33,8 @@ class Grid:
     bands: tuple[Band, ...]
     structure: str = ""
     """`price_level_structure`; the bands decide."""
+    lowest: Price = attrs.field(init=False, repr=False, eq=False)
+    """The lowest price of an order."""
     _floors: tuple[Price, ...] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -42,19 +44,14 @@ class Grid:
                 raise ValueError(f"price ranges do not join or a step does not fit: {self.bands}")
         if edges[-1] != ONE_DOLLAR:
             raise ValueError(f"price ranges end at {format_price(edges[-1])}, not at a dollar")
+        object.__setattr__(self, "lowest", self.bands[0].step)
         object.__setattr__(self, "_floors", self._table())
 
     def _table(self) -> tuple[Price, ...]:
-        lowest = self.bands[0].step
         inner = [
             price - (price - band.start) % band.step for band in self.bands for price in range(band.start, band.end)
         ]
-        return (*(max(price, lowest) for price in inner), ONE_DOLLAR)
-
-    @property
-    def lowest(self) -> Price:
-        """The lowest price of an order."""
-        return self.bands[0].step
+        return (*(max(price, self.lowest) for price in inner), ONE_DOLLAR)
 
     def allows(self, price: Price) -> bool:
         """Return whether an order may have the price; 0 and a dollar are never allowed."""
@@ -62,7 +59,7 @@ class Grid:
 
     def floor(self, price: Price) -> Price:
         """Return the nearest price at or below that the market allows, at least its lowest one."""
-        return self._floors[price] if price > 0 else self.bands[0].step
+        return self._floors[price] if price > 0 else self.lowest
 
     def ranges(self) -> list[dict[str, str]]:
         """Return `price_ranges` as the venue writes them."""

@@ -91,3 +91,5 @@ def trade_id(seed: int, number: int) -> str:
 
 # A market has at most 10,001 prices; formatting one costs as much as the rest of its frame.
 price_text = functools.lru_cache(maxsize=16_384)(format_price)
+# Few sizes make up most of the changes.
+count_text = functools.lru_cache(maxsize=16_384)(format_count)

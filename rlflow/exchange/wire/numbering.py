@@ -26,8 +26,8 @@ class Numbering:
 
     def follow(self, recorded: int | None) -> int:
         """Return the number of a recorded frame; None is one whose recorded number is not to be kept."""
-        self.last = self.last + 1 if recorded is None else recorded + self._settled_shift(recorded)
-        return self.last
+        number = self.last = self.last + 1 if recorded is None else recorded + self._settled_shift(recorded)
+        return number
 
     def skip(self, recorded: int | None) -> None:
         """Leave a recorded frame out, so that the next one takes its place."""

@@ -26,11 +26,11 @@ class Subscription:
     numbering: Numbering = attrs.field(factory=Numbering)
     queued: int = 0
     """Its frames that wait in the outbox."""
+    is_sequenced: bool = attrs.field(init=False)
+    """Whether its frames carry seq, answers to commands included."""
 
-    @property
-    def is_sequenced(self) -> bool:
-        """Whether its frames carry seq, answers to commands included."""
-        return self.channel in SEQUENCED
+    def __attrs_post_init__(self) -> None:
+        self.is_sequenced = self.channel in SEQUENCED
 
     def covers(self, item: Item) -> bool:
         """Return whether the item goes to this subscription."""
@@ -45,7 +45,7 @@ class Subscription:
         tail = item.yes_priced_tail() if self.use_yes_price else item.tail
         if item.causer and item.causer == self.account:
             tail = item.owned_tail(tail)
-        if self.channel not in SEQUENCED:
+        if not self.is_sequenced:
             return b'%b"sid":%d%b' % (item.head, self.sid, tail)
         return b'%b"sid":%d,"seq":%d%b' % (item.head, self.sid, self.numbering.follow(item.recorded_seq), tail)
 
