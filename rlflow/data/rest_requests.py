@@ -146,7 +146,7 @@ class Requester:
         except trio.TooSlowError:
             raise VenueAwayError(f"GET {path}: no whole answer within {self._attempt_s:g} s") from None
         except httpx.RequestError as error:
-            raise VenueAwayError(f"GET {path}: {str(error) or type(error).__name__}") from error
+            raise VenueAwayError(f"GET {path}: {_said(error)}") from error
         if 200 <= status < 300 or status in also:
             return body
         said = ErrorAnswer.from_body(body)
@@ -199,3 +199,11 @@ class Requester:
             last_error=last_error or old.last_error,
             **{name: getattr(old, name) + number for name, number in more.items()},
         )
+
+
+def _said(error: BaseException) -> str:
+    """Return what an error says; the libraries put their own, without a word, around the one that says why."""
+    cause: BaseException | None = error
+    while cause is not None and not str(cause):
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__ if cause is None else str(cause)
