@@ -105,7 +105,8 @@ def process(directory: Path, *arguments: str, program: Sequence[str] = RLFLOW, *
 @contextmanager
 def service(directory: Path, *, program: Sequence[str] = RLFLOW, **environ: str) -> Iterator[Running]:
     """Start the service on a free port and wait until it listens."""
-    with process(directory, program=program, RL_PORT="0", RL_DATA_DIR=str(directory / "data"), **environ) as started:
+    settings = {"RL_PORT": "0", "RL_DATA_DIR": str(directory / "data"), **environ}
+    with process(directory, program=program, **settings) as started:
         running = Running(started.popen, started.log)
         running.url = running.wait_said(r"url=(http://\S+)")
         wait_for("health", lambda: _answers(running))
