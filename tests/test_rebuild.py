@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from rlflow.data.audit import audit
 from rlflow.data.database import Database
 from rlflow.data.rebuild import book_at
+from rlflow.data.removals import NOT_SUBSCRIBED
 from rlflow.errors import CommandError
 from rlflow.orderbook import BookView
 from rlflow.session.books import Limits
 from rlflow.session.records import Batch, Closed, Kind, Stale, local_batch
-from rlflow.session.rows import Rows
+from rlflow.session.rows import RemovedState, Rows
 from rlflow.session.session import Session
 from tests.rows_by_hand import (
     MARKET,
@@ -198,6 +199,25 @@ def captures_at(database: Database, at_ns: int | None) -> UUID:
     view = book_at(database, MARKET, at_ns=at_ns)
     assert view is not None
     return view.capture
+
+
+def test_a_market_that_went_over_to_another_connection_is_not_looked_up_in_the_old_one(database: Database) -> None:
+    older, newer = first(), first()
+    newer = attrs.evolve(newer, first_received_ns=received(0) + 1)
+    removed = (RemovedState("orderbook_delta", MARKET, 6, received(6)),)
+    changed = following(older, delta(5, "yes", 4300, 70))
+    gone = following(changed)
+    gone = attrs.evolve(gone, resume=msgspec.structs.replace(gone.resume, removed=removed))
+    stored(database, older, changed, gone)
+    view = book_at(database, MARKET, at_ns=received(7))
+    assert view is not None
+    assert (view.is_valid, view.cause) == (False, NOT_SUBSCRIBED)
+    stored(database, newer)
+    assert captures_at(database, received(6)) == older.capture
+    assert captures_at(database, received(7)) == newer.capture
+    assert captures_at(database, None) == newer.capture
+    assert view_at(database, older, 5).is_valid
+    assert not view_at(database, older, 6).is_valid
 
 
 def test_an_ended_capture_is_left_for_one_that_goes_on(database: Database) -> None:

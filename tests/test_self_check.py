@@ -18,6 +18,9 @@ from tests.pipeline import TICKER, delta, snapshot
 CAPTURE = UUID("0198c3f0-0000-7000-8000-000000000001")
 NOON_NS = 1_795_305_600_000_000_000
 SPOIL = "UPDATE rl_orderbook_deltas SET (delta, action, old_size, new_size) = (%s, NULL, NULL, NULL) WHERE frame_no = 3"
+REMOVE = """
+    UPDATE rl_captures SET resume_state = jsonb_set(resume_state, '{removed}', jsonb_build_array(jsonb_build_object(
+        'channel', 'orderbook_delta', 'ticker', 'KXTEST-A', 'frame_no', 2, 'received_ns', 0)))"""
 OPENED = local_batch(Opened(url="ws://test", environment="sim"), CAPTURE, 0, NOON_NS)
 
 
@@ -95,6 +98,13 @@ async def test_a_book_without_a_stored_snapshot_is_a_difference(world: World) ->
     world.commit(OPENED, frames(1, snapshot(1), delta(2)))
     with world.connect() as database:
         database.connection.execute("DELETE FROM rl_orderbook_snapshots")
+    assert await world.differences(checks=1) == 1
+
+
+async def test_a_book_that_the_tables_say_is_not_subscribed_any_more_is_a_difference(world: World) -> None:
+    world.commit(OPENED, frames(1, snapshot(1), delta(2)))
+    with world.connect() as database:
+        database.connection.execute(REMOVE)
     assert await world.differences(checks=1) == 1
 
 

@@ -9,6 +9,7 @@ import attrs
 from rlflow.data.captures import CaptureRecord
 from rlflow.data.coverage import Stretch, stretches
 from rlflow.data.postgres import Connection
+from rlflow.data.removals import removals
 from rlflow.session.recorder import Place
 from rlflow.session.rows import GapRow
 from rlflow.session.sequence import ORDERBOOK, TRADE
@@ -28,13 +29,6 @@ _GAPS = b"""
     FROM rl_feed_gaps
     WHERE (market_ticker = %(market)s OR market_ticker IS NULL) AND capture = ANY(%(keys)s)
     ORDER BY capture, frame_no, id"""
-
-# When the venue was asked to send no more of the market, though the connection went on.
-_REMOVED = b"""
-    SELECT c.capture, (removed ->> 'frame_no')::bigint, (removed ->> 'received_ns')::bigint
-    FROM rl_captures AS c CROSS JOIN LATERAL jsonb_array_elements(c.resume_state -> 'removed') AS removed
-    WHERE c.capture = ANY(%(keys)s)
-      AND removed ->> 'channel' = 'orderbook_delta' AND removed ->> 'ticker' = %(market)s"""
 
 _WITH_TRADES = b"""
     SELECT capture FROM rl_captures
@@ -94,7 +88,7 @@ def read_market(
         for key, rows in by_capture(_GAPS).items()
     }
     snapshots = {key: [Place(*fields) for fields in rows] for key, rows in by_capture(_SNAPSHOTS).items()}
-    removed = {key: Place(*rows[-1]) for key, rows in by_capture(_REMOVED).items()}
+    removed = {key: place for (key, _), place in removals(connection, records, [market]).items()}
     return MarketHistory(
         records=records,
         stretches=tuple(_stretches(records, snapshots, gaps, removed)),

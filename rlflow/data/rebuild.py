@@ -7,6 +7,7 @@ import attrs
 from rlflow.data.captures import CaptureRecord
 from rlflow.data.database import Database
 from rlflow.data.postgres import Connection, translated
+from rlflow.data.removals import removals
 from rlflow.data.stored_books import books_at
 from rlflow.errors import CommandError
 from rlflow.orderbook import BookView
@@ -138,7 +139,9 @@ def last_frame(connection: Connection, record: CaptureRecord, market: str, at_ns
         "to_ns": where.rows_to_ns,
     }
     found = connection.execute(_LAST_FRAME, parameters).fetchone()
-    return found[0] if found is not None and found[0] is not None else -1
+    said = found[0] if found is not None and found[0] is not None else -1
+    removed = removals(connection, [where.key], [market]).get((where.key, market))
+    return max(said, removed.frame_no) if removed is not None and removed.received_ns < at_ns else said
 
 
 def _view(connection: Connection, record: CaptureRecord, market: str, frame: int) -> BookView | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from rlflow.data.book_listeners import BookSubscription
+from rlflow.data.removals import NOT_SUBSCRIBED
 from rlflow.orderbook import BookView
 from rlflow.session.session import Session
 
@@ -79,15 +80,16 @@ class ShownBooks:
     def publish(self, session: Session, changed: Iterable[str]) -> None:
         """Take note that these books of a session changed, became valid or invalid, came or went."""
         visible = set()
+        books, valid = session.books, self._valid
         for ticker in changed:
             keepers = self._keepers.get(ticker, ())
-            if (ticker in session.books) != (session in keepers):
-                self._recount(ticker)
-            elif keepers == (session,) and self._shown.get(ticker) is session:
-                # Nearly every change is one of the only book that there is.
+            book = books.get(ticker)
+            if book is not None and keepers == (session,) and book.is_valid == (ticker in valid):
+                # Nearly every change is one of the only book that there is, and leaves it as good as it was.
                 visible.add(ticker)
-                if session.books[ticker].is_valid == (ticker in self._valid):
-                    continue
+                continue
+            if (book is not None) != (session in keepers):
+                self._recount(ticker)
             if self._choose(ticker, session):
                 visible.add(ticker)
         self._notify(visible)
@@ -144,7 +146,7 @@ def _last_view(session: Session, ticker: str) -> BookView:
         received_ns=session.resume_state().last_received_ns,
         timestamp_ms=None,
         is_valid=False,
-        cause="not subscribed any more",
+        cause=NOT_SUBSCRIBED,
         yes_bids=(),
         no_bids=(),
     )

@@ -13,6 +13,8 @@ import attrs
 
 from rlflow.data.copy_text import levels_from_json
 from rlflow.data.postgres import Connection
+from rlflow.data.removals import NOT_SUBSCRIBED, removals
+from rlflow.session.recorder import Place
 from rlflow.session.rows import Levels
 from rlflow.units import Count, Nanos, Price, Side
 
@@ -141,6 +143,7 @@ def books_at(
     bases = [_base(row) for row in found]
     where |= {"tickers": [base.market_ticker for base in bases], "frames": [base.frame_no for base in bases]}
     gaps = {ticker: _Gap(*gap) for ticker, *gap in connection.execute(_GAPS, where, binary=True)}
+    removed = removals(connection, [capture.key], [base.market_ticker for base in bases])
     where["untils"] = [_until(gaps.get(base.market_ticker), frame) for base in bases]
     where["clocks"] = [base.clock for base in bases]
     changes: defaultdict[str, list[_Change]] = defaultdict(list)
@@ -154,7 +157,7 @@ def books_at(
             base,
             changes[base.market_ticker],
             tails.get(base.market_ticker, _Tail(0, None)),
-            _cause(gaps.get(base.market_ticker), capture, base, frame),
+            _cause(gaps.get(base.market_ticker), removed.get((capture.key, base.market_ticker)), capture, base, frame),
         )
         for base in bases
     }
@@ -210,9 +213,11 @@ def _until(gap: _Gap | None, frame: int) -> int:
     return frame if gap is None else gap.frame_no - 1
 
 
-def _cause(gap: _Gap | None, capture: StoredCapture, base: _Base, frame: int) -> str | None:
+def _cause(gap: _Gap | None, removed: Place | None, capture: StoredCapture, base: _Base, frame: int) -> str | None:
     if gap is not None:
         return gap.cause
+    if removed is not None and removed.frame_no <= frame:
+        return NOT_SUBSCRIBED
     if capture.sample_rate > 1 and frame > base.frame_no:
         return f"sampled: only 1 in {capture.sample_rate} deltas is stored"
     return None
@@ -223,7 +228,7 @@ def _book(base: _Base, changes: Sequence[_Change], tail: _Tail, cause: str | Non
         "yes": dict(levels_from_json(base.yes_bids)),
         "no": dict(levels_from_json(base.no_bids)),
     }
-    is_missing = cause is not None
+    is_missing = cause not in (None, NOT_SUBSCRIBED)
     for change in changes:
         size = levels[change.side].get(change.price, 0) + change.delta
         levels[change.side][change.price] = size
