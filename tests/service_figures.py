@@ -41,6 +41,7 @@ LANE = LaneStatus(
         capture=CAPTURE,
         connected_s=99.0,
         silent_s=0.5,
+        books_silent_s=0.5,
         connections=1,
         failures=0,
         last_cause=None,

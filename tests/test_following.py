@@ -9,7 +9,7 @@ import trio.testing
 
 from rlflow.data.feeds import Feeds, Lane
 from rlflow.data.following import LIST_INTERVAL_S, PAUSE_S, RETRY_S, Following, MarketLists
-from rlflow.data.orderbook_client import FeedStatus
+from rlflow.data.orderbook_client import FeedState, FeedStatus
 from rlflow.errors import FeedLostError, VenueAwayError
 from rlflow.kalshi.lifecycle import LIFECYCLE, EventFeeUpdate, FeeUpdate, MarketEvent, MarketLifecycle
 from rlflow.kalshi.messages import Subscribed, SubscribedBody
@@ -130,9 +130,14 @@ class StillFeed:
     asked: list[str] = attrs.Factory(list)
     follows: list[Sequence[str]] = attrs.Factory(list)
     is_connected: bool = True
+    books_silent_s: float = 0.0
+    distrusted: list[str] = attrs.Factory(list)
 
     async def run(self, stop: trio.Event) -> None:
         await stop.wait()
+
+    def distrust(self, cause: str) -> None:
+        self.distrusted.append(cause)
 
     def follow(self, tickers: Sequence[str]) -> None:
         self.follows.append(tickers)
@@ -143,7 +148,8 @@ class StillFeed:
         self.asked += tickers or ()
 
     def statistics(self) -> FeedStatus:
-        return attrs.evolve(LANE.feed, state="connected" if self.is_connected else "waiting")
+        state: FeedState = "connected" if self.is_connected else "waiting"
+        return attrs.evolve(LANE.feed, state=state, books_silent_s=self.books_silent_s)
 
 
 @attrs.define
@@ -156,6 +162,29 @@ class StillBooks:
 
     def retain(self, tickers: Iterable[str]) -> None:
         self.retained = tuple(tickers)
+
+
+async def test_a_feed_that_says_nothing_about_books_is_asked_and_then_not_believed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    made: list[StillFeed] = []
+
+    def make(lane: Lane) -> StillFeed:
+        made.append(StillFeed(lane))
+        return made[-1]
+
+    feeds, stop = Feeds(Following(Roster(("A", "B"), ())), make, StillBooks(), capacity=1), trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feeds.run, stop)
+        await trio.sleep(100)
+        assert [(feed.asked, feed.distrusted) for feed in made] == [([], []), ([], [])]
+        made[1].books_silent_s = 61
+        await trio.sleep(200)
+        made[1].books_silent_s = 0
+        await trio.sleep(100)
+        stop.set()
+    cause = "the venue does not answer about books"
+    assert [(feed.asked, feed.distrusted) for feed in made] == [([], []), (["B"], [cause])]
 
 
 async def test_a_market_that_opens_without_a_book_is_asked_for(autojump_clock: trio.testing.MockClock) -> None:

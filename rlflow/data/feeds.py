@@ -17,6 +17,7 @@ import trio
 from rlflow.data.assignment import Assignment
 from rlflow.data.following import Following
 from rlflow.data.orderbook_client import FeedStatus
+from rlflow.data.quiet_feeds import Doubt, QuietFeeds
 from rlflow.errors import FeedLostError
 from rlflow.kalshi.notices import Notice
 from rlflow.units import Nanos
@@ -40,6 +41,10 @@ class Feed(Protocol):
 
     def resnapshot(self, tickers: Sequence[str] | None = None) -> None:
         """Ask for new snapshots; FeedLostError while not connected."""
+        ...
+
+    def distrust(self, cause: str) -> None:
+        """Write down that no book of the open connection can be trusted until its next snapshot."""
         ...
 
     def statistics(self) -> FeedStatus:
@@ -141,6 +146,7 @@ class Feeds:
         self._wall_ns = wall_ns
         self._assignments = [Assignment(capacity) for _ in range(copies)]
         self._running: dict[tuple[int, int], _Running] = {}
+        self._quiet = QuietFeeds()
 
     def statistics(self) -> FeedsStatus:
         """Return how the feeds stand."""
@@ -194,6 +200,7 @@ class Feeds:
             while not stop.is_set():
                 self._settle(nursery)
                 since_ns = self._look_after_opened(since_ns)
+                self._look_after_quiet()
                 await self._following.wait_changed(CLOCK_LIMIT_S)
             for one in self._running.values():
                 one.stop.set()
@@ -251,6 +258,20 @@ class Feeds:
             with suppress(FeedLostError):
                 self.resnapshot(lacking)
         return now_ns
+
+    def _look_after_quiet(self) -> None:
+        """Ask feeds that have said nothing about books for long, and do not believe those that do not answer."""
+        alive = {market.ticker for market in self._following.markets() if market.should_have_book}
+        for one in self._running.values():
+            asked = next((ticker for ticker in one.lane.tickers if ticker in alive), None)
+            if asked is None:
+                continue
+            doubt = self._quiet.judge(one.lane.name, one.feed.statistics().books_silent_s, trio.current_time())
+            with suppress(FeedLostError):
+                if doubt is Doubt.ASK:
+                    one.feed.resnapshot([asked])
+                elif doubt is Doubt.DISTRUST:
+                    one.feed.distrust("the venue does not answer about books")
 
 
 def _nothing(_notice: Notice) -> None:

@@ -9,6 +9,7 @@ venue sends before its own, which is data like any other, all within `close_s`; 
 cuts the connection at once. Either way the capture gets its `Closed` record.
 """
 
+import math
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
@@ -31,6 +32,9 @@ SILENT_S: Final = 25.0
 """The venue pings every 10 s and publishes no deadline; 25 s miss two pings (protocol 3.6)."""
 CLOSE_S: Final = 3.0
 """For the closing handshake, one round trip; less than a fifth of the default stop deadline."""
+_ABOUT_BOOKS: Final = b'"orderbook_'
+_HEAD_BYTES: Final = 100
+"""The venue writes a frame's type first."""
 
 FeedState: TypeAlias = Literal["connecting", "connected", "closing", "waiting", "refused", "stopped"]
 Headers: TypeAlias = Iterable[tuple[str, str]]
@@ -64,6 +68,8 @@ class FeedStatus:
     connected_s: float | None
     silent_s: float | None
     """Since the last byte, pings included."""
+    books_silent_s: float | None
+    """Since the last snapshot or change of a book, or since it was opened."""
     connections: int
     """How many were opened so far."""
     failures: int
@@ -139,6 +145,7 @@ class OrderbookClient:
         self._capture: Capture | None = None
         self._connection: Connection | None = None
         self._conversation: Conversation | None = None
+        self._last_book_at = -math.inf
 
     def statistics(self) -> FeedStatus:
         """Return how the feed stands."""
@@ -149,6 +156,7 @@ class OrderbookClient:
             capture=self._capture.id if self._capture else None,
             connected_s=now - connection.opened_at if connection else None,
             silent_s=now - connection.last_byte_at if connection else None,
+            books_silent_s=now - max(self._last_book_at, connection.opened_at) if connection else None,
             connections=self._connections,
             failures=self._backoff.failures,
             last_cause=self._last.cause if self._last else None,
@@ -172,6 +180,11 @@ class OrderbookClient:
         if self._conversation is not None and self._capture is not None:
             self._conversation.follow(tickers)
             self._capture.tickers = tuple(tickers)
+
+    def distrust(self, cause: str) -> None:
+        """Write down that no book of the open connection can be trusted until its next snapshot."""
+        if self._capture is not None and self._state == "connected":
+            self._capture.stale(self._capture.tickers, cause)
 
     async def run(self, stop: trio.Event) -> None:
         """Record until `stop` is set (then close properly) or the task is cancelled (then cut).
@@ -220,7 +233,7 @@ class OrderbookClient:
             self._connection = connection
             self._connections += 1
             self._state = "connected"
-            connection.start(self._capture.frames)
+            connection.start(partial(self._take, self._capture))
             _log.info("feed connected", url=self._url, capture=str(self._capture.id))
             self._end = await _first_of(
                 connection.wait_lost,
@@ -232,6 +245,12 @@ class OrderbookClient:
             code = await connection.close(self._close_s)
             if self._end.code is None:
                 self._end = Closed(self._end.cause, code)
+
+    def _take(self, capture: Capture, frames: Sequence[bytes]) -> None:
+        capture.frames(frames)
+        # Read before anything is decoded, and only until the first that fits.
+        if any(_ABOUT_BOOKS in frame[:_HEAD_BYTES] for frame in frames):
+            self._last_book_at = trio.current_time()
 
     async def _wait_stop_before_open(self, stop: trio.Event) -> Closed:
         """Wait for a stop that comes before the connection is open; a later one is the open connection's business."""

@@ -16,6 +16,9 @@ from tests.faults.hasty import HASTY
 from tests.faults.scene import MARKETS, Scene, stopped
 from tests.running import RLFLOW, Running, service, wait_for
 
+RATE = 200
+"""Of the venue's frames a second: enough for faults to strike at once."""
+
 BOOKS = "orderbook_delta"
 MARK_BEHIND = 40
 """Frames of books between a fault and the duplicate that shows that it has struck."""
@@ -30,6 +33,8 @@ class Feed:
 
     world: Scene
     running: Running
+    client: httpx.Client
+    """Kept, since to make one costs as much as many questions."""
     _last_gap: int = 0
 
     # -- what is done to it -----------------------------------------------------------------------------------------
@@ -37,8 +42,7 @@ class Feed:
     @property
     def number(self) -> int:
         """The venue's number of the connection that was accepted last."""
-        accepted: int = httpx.get(f"{self.world.venue_url}/sim/statistics", timeout=30).json()["accepted"]
-        return accepted
+        return int(self.client.get(f"{self.world.venue_url}/sim/statistics").json()["accepted"])
 
     def arm(self, *faults: dict[str, Any], behind: int = 0) -> None:
         """Let faults strike the connection, or one that is accepted so many connections later."""
@@ -65,7 +69,11 @@ class Feed:
 
     def status(self) -> Any:
         """Return the service's status."""
-        return self.running.ask("/rl/status")
+        return self.ask("/rl/status")
+
+    def ask(self, path: str) -> Any:
+        """Return what the service answers, whatever its status."""
+        return self.client.get(self.running.url + path).json()
 
     def count(self, outcome: str) -> int:
         """Return how many stored frames had this outcome."""
@@ -79,7 +87,7 @@ class Feed:
     @property
     def reasons(self) -> list[str]:
         """Why the data is not ready."""
-        return list(self.running.ask("/rl/ready", status=None)["reasons"])
+        return list(self.ask("/rl/ready")["reasons"])
 
     def wait_well(self, limit_s: float = 60) -> None:
         """Wait until every book is valid and nothing else is wrong."""
@@ -119,19 +127,20 @@ def everywhere(cause: str) -> Gaps:
 
 
 @contextlib.contextmanager
-def feeding(world: Scene, *, program: Sequence[str] = RLFLOW, at_least: int = 200, **environ: str) -> Iterator[Feed]:
+def feeding(world: Scene, program: Sequence[str] = RLFLOW) -> Iterator[Feed]:
     """Record until the context ends; then stop properly, and judge what is stored by the venue's own books."""
-    with service(world.directory / "service", program=program, **{**world.settings, **environ}) as running:
-        feed = Feed(world, running)
+    started = service(world.directory / "service", program=program, **world.settings)
+    with started as running, httpx.Client(timeout=30) as client:
+        feed = Feed(world, running, client)
         feed.wait_well()
         yield feed
         feed.wait_well()
         stopped(running)
-    world.assert_good(at_least=at_least)
+    world.assert_good()
 
 
 @contextlib.contextmanager
-def hasty_feeding(world: Scene, **environ: str) -> Iterator[Feed]:
+def hasty_feeding(world: Scene) -> Iterator[Feed]:
     """The same with short waits."""
-    with feeding(world, program=HASTY, **environ) as feed:
+    with feeding(world, HASTY) as feed:
         yield feed

@@ -5,10 +5,10 @@ Run as a script: everything else is as it is. The waits themselves have tests of
 
 from pathlib import Path
 
-from rlflow.data import connection
+from rlflow.data import connection, feeds, quiet_feeds
 from rlflow.data.backoff import Backoff
 from rlflow.data.orderbook_client import OrderbookClient
-from rlflow.kalshi import book_repair, commander, pending
+from rlflow.kalshi import book_repair, pending
 
 HASTY = (__file__,)
 SILENT_S = 2.0
@@ -21,8 +21,9 @@ def hurry() -> None:
     book_repair.SNAPSHOT_LIMIT_S = 0.5  # type: ignore[misc]
     book_repair.MISSING_INTERVAL_S = 1.0  # type: ignore[misc]
     pending.REPLY_LIMIT_S = 0.5  # type: ignore[misc]
-    if hasattr(commander, "PROBE_S"):
-        commander.PROBE_S = 1.0
+    quiet_feeds.QUIET_S = 1.5  # type: ignore[misc]
+    quiet_feeds.ANSWER_S = 0.5  # type: ignore[misc]
+    feeds.CLOCK_LIMIT_S = 0.2  # type: ignore[misc]
     _default(OrderbookClient, silent_s=SILENT_S, close_s=0.5)
     _default(Backoff, first_s=0.02, cap_s=1.0, lasting_s=LASTING_S)
 

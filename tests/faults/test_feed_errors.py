@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.faults.feed import Feed, everywhere, hasty_feeding
+from tests.faults.feed import RATE, Feed, everywhere, hasty_feeding
 from tests.faults.scene import MARKETS, scene
 from tests.running import wait_for
 
@@ -16,7 +16,7 @@ ASK = {"command": "update_subscription"}
 def test_a_dead_subscription_and_a_lost_answer_cost_one_gap_and_no_connection(
     tmp_path: Path, database_url: str
 ) -> None:
-    with scene(tmp_path, database_url) as world, hasty_feeding(world) as feed:
+    with scene(tmp_path, database_url, rate=RATE) as world, hasty_feeding(world) as feed:
         a_subscription_that_dies_is_made_anew(feed)
         a_snapshot_that_is_asked_for_comes_whatever_becomes_of_the_command(feed)
         assert connections(feed) == 1
@@ -45,7 +45,7 @@ def a_snapshot_that_is_asked_for_comes_whatever_becomes_of_the_command(feed: Fee
 
 
 def test_every_book_comes_whatever_becomes_of_the_command_that_subscribes_it(tmp_path: Path, database_url: str) -> None:
-    with scene(tmp_path, database_url) as world, hasty_feeding(world) as feed:
+    with scene(tmp_path, database_url, rate=RATE) as world, hasty_feeding(world) as feed:
         one_connection_is_enough_whatever_becomes_of_the_command(feed)
         a_market_whose_snapshot_never_comes_has_a_gap_and_is_not_ready(feed)
         markets_that_one_connection_cannot_hold_go_to_others(feed)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rlflow.exchange.credentials import KEY_FILE, Credentials, load_or_make_credentials
-from tests.faults.feed import Feed, everywhere, hasty_feeding
+from tests.faults.feed import RATE, Feed, everywhere, hasty_feeding
 from tests.faults.scene import Scene, scene
 from tests.running import wait_for
 
@@ -11,7 +11,7 @@ CLOSED = everywhere("peer closed: fault on request")
 
 
 def test_a_key_that_is_refused_in_the_third_week_is_waited_for(tmp_path: Path, database_url: str) -> None:
-    with scene(tmp_path, database_url) as world, hasty_feeding(world) as feed:
+    with scene(tmp_path, database_url, rate=RATE) as world, hasty_feeding(world) as feed:
         ours = load_or_make_credentials(key_file(world).parent)
         a_key_that_the_venue_forgets_is_tried_until_it_is_known_again(feed, ours)
         a_key_file_that_is_broken_for_a_while_is_read_again(feed)
@@ -60,8 +60,9 @@ def let_in(feed: Feed, keys: dict[str, str]) -> None:
 
 def end_connection(feed: Feed) -> None:
     """Let the venue close the connection; whether another one comes about is another matter."""
+    before = feed.first["capture"]
     feed.arm({"kind": "close"})
-    wait_for("the end of the connection", lambda: feed.first["last_cause"] == "peer closed: fault on request" or None)
+    wait_for("the end of the connection", lambda: feed.first["capture"] != before or None)
 
 
 def wait_refused(feed: Feed, reason: str) -> None:
