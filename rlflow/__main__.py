@@ -1,16 +1,28 @@
 """`python -m rlflow`, and the command `rlflow`."""
 
-import sys
+import os
+import signal
+from contextlib import suppress
+from types import FrameType
 
 
 def main() -> None:
     """Run the command line. Ctrl-C ends it quietly from the first moment on: the imports alone take a second."""
-    try:
-        from rlflow.cli import main as run_command_line  # noqa: PLC0415
+    # As an exception it could come out of them as any other, or as two. One that is ignored, as nohup does, stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+    from rlflow.cli import main as run_command_line  # noqa: PLC0415
 
-        run_command_line()
-    except KeyboardInterrupt:
-        sys.exit("error: interrupted")
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    run_command_line()
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    # Nothing is held yet.
+    with suppress(OSError):
+        os.write(2, b"error: interrupted\n")
+    os._exit(1)
 
 
 if __name__ == "__main__":

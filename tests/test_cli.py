@@ -5,6 +5,7 @@ import json
 import random
 import resource
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -202,6 +203,29 @@ def test_ctrl_c_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rlflow.data.stores.Stores.existing", interrupt)
     ended = run("audit")
     assert (ended.code, ended.err.strip()) == (1, "error: interrupted")
+
+
+# Ctrl-C in the naming of a class's attribute, whose exceptions Python 3.11 replaces by others.
+_INTERRUPTED_IMPORT = """
+import os, runpy, signal, sys
+
+class Name:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.SIGINT)
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "rlflow.config":
+            type("Owner", (), {"name": Name()})
+
+sys.meta_path.insert(0, Finder())
+runpy.run_module("rlflow", run_name="__main__")
+"""
+
+
+def test_ctrl_c_during_the_imports_is_one_line_too() -> None:
+    ended = subprocess.run([sys.executable, "-c", _INTERRUPTED_IMPORT], check=False, capture_output=True, text=True)  # noqa: S603
+    assert (ended.returncode, ended.stderr) == (1, "error: interrupted\n")
 
 
 def test_what_is_exported_goes_in_again(run: Run, recording: Path, tmp_path: Path, database_url: str) -> None:
