@@ -120,6 +120,28 @@ def test_old_days_are_dropped_beside_an_open_reader_of_new_ones(database: Databa
     assert found.fetchone() == (2,)
 
 
+def detach_half(database: Database, database_url: str, table: str, name: str) -> None:
+    """Leave a partition as a detaching does that is cancelled while it waits for a reader."""
+    with psycopg.connect(database_url) as reader:
+        reader.execute(f"SELECT count(*) FROM {table}".encode())
+        database.connection.execute("SET statement_timeout = '200ms'")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            database.connection.execute(f"ALTER TABLE {table} DETACH PARTITION {name} CONCURRENTLY".encode())
+        database.connection.execute("SET statement_timeout = '60s'")
+
+
+def test_a_day_that_is_half_detached_can_come_back(database: Database, database_url: str) -> None:
+    rows = first()
+    old = delta(4, "yes", 4200, 1, 200, received_ns=NOON_NS - 3 * DAY_NS)
+    database.commit([rows, following(rows, old)])
+    detach_half(database, database_url, "rl_trades", partition_name("rl_trades", TODAY - 3))
+    again = first()
+    with Database.connect(database_url, environment="sim", wall_ns=lambda: NOON_NS) as other:
+        other.commit([again, following(again, old)])
+    found = database.connection.execute("SELECT count(*) FROM rl_orderbook_deltas WHERE received_ns < %s", [NOON_NS])
+    assert found.fetchone() == (2,)
+
+
 def test_dropping_takes_up_what_was_left_half_done(database: Database, database_url: str) -> None:
     rows = first()
     database.commit([rows, following(rows, delta(4, "yes", 4200, 1, 200, received_ns=NOON_NS - 3 * DAY_NS))])
@@ -127,14 +149,7 @@ def test_dropping_takes_up_what_was_left_half_done(database: Database, database_
     database.connection.execute(
         f"ALTER TABLE rl_trades DETACH PARTITION {partition_name('rl_trades', TODAY - 3)}".encode()
     )
-    with psycopg.connect(database_url) as reader:
-        reader.execute("SELECT count(*) FROM rl_orderbook_deltas")
-        database.connection.execute("SET statement_timeout = '200ms'")
-        with pytest.raises(psycopg.errors.QueryCanceled):
-            database.connection.execute(
-                f"ALTER TABLE rl_orderbook_deltas DETACH PARTITION {name} CONCURRENTLY".encode()
-            )
-        database.connection.execute("SET statement_timeout = '60s'")
+    detach_half(database, database_url, "rl_orderbook_deltas", name)
     assert set(database.drop_days_before(date(2026, 11, 20))) == {partition_name(table, TODAY - 3) for table in TABLES}
     assert days(database)[0] == "20261122"
 

@@ -6,9 +6,9 @@ open reader of the parent while everybody else waits behind it.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from datetime import date
-from typing import Final
+from typing import Final, Literal
 
 import attrs
 from psycopg import sql
@@ -73,10 +73,17 @@ class DayPartitions:
             self._connection.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended('rlflow days ' || current_schema(), 0))"
             )
+            self._finish_detaching(days)
             for table, attached in _attached(self._connection).items():
                 for day in sorted(days - attached):
                     self._make(table, day)
         self.refresh()
+
+    def _finish_detaching(self, days: Set[int]) -> None:
+        """Let go of the partitions of these days that are half detached: only then they can be attached again."""
+        for name, parent, is_pending in _tables(self._connection):
+            if parent is not None and is_pending and day_of_partition(name) in days:
+                self._detach(name, parent, "FINALIZE")
 
     def look_ahead(self, now_ns: Nanos) -> None:
         """Make the partitions of today and the days to come."""
@@ -94,16 +101,18 @@ class DayPartitions:
             if found is None or found >= day_number(day):
                 continue
             if parent is not None:
-                how = sql.SQL("FINALIZE" if is_pending else "CONCURRENTLY")
-                self._connection.execute(
-                    sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}").format(
-                        sql.Identifier(parent), sql.Identifier(name), how
-                    )
-                )
+                self._detach(name, parent, "FINALIZE" if is_pending else "CONCURRENTLY")
             self._connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
             dropped.append(name)
         self.refresh()
         return dropped
+
+    def _detach(self, name: str, parent: str, how: Literal["CONCURRENTLY", "FINALIZE"]) -> None:
+        self._connection.execute(
+            sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}").format(
+                sql.Identifier(parent), sql.Identifier(name), sql.SQL(how)
+            )
+        )
 
     def _make(self, table: str, day: int) -> None:
         names = {
