@@ -224,7 +224,7 @@ runpy.run_module("rlflow", run_name="__main__")
 
 
 def test_ctrl_c_during_the_imports_is_one_line_too() -> None:
-    ended = subprocess.run([sys.executable, "-c", _INTERRUPTED_IMPORT], check=False, capture_output=True, text=True)  # noqa: S603
+    ended = subprocess.run([sys.executable, "-c", _INTERRUPTED_IMPORT], check=False, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (1, "error: interrupted\n")
 
 
