@@ -151,3 +151,26 @@ async def test_markets_of_ended_captures_do_not_pile_up(pipeline: Pipeline) -> N
             assert pipeline.books.tickers() == (TICKER,)
             pipeline.books.retain(("OTHER",))
             assert pipeline.books.tickers() == ()
+
+
+async def test_a_market_that_is_not_followed_any_more_has_no_valid_book_before_the_venue_confirms(
+    pipeline: Pipeline,
+) -> None:
+    async with running(pipeline):
+        pipeline.books.retain([TICKER])
+        subscription = pipeline.books.subscribe()
+        capture = begin(pipeline)
+        capture.frames([snapshot(1)])
+        await pipeline.writer.flush()
+        assert (await subscription.receive())[TICKER].is_valid
+        pipeline.books.retain([])
+        view = (await subscription.receive())[TICKER]
+        assert (view.is_valid, view.cause) == (False, "not followed any more")
+        capture.frames([delta(2)])
+        await pipeline.writer.flush()
+        assert not seen(pipeline).is_valid
+        figures = pipeline.books.statistics()
+        assert (figures.valid, figures.lapses) == (0, 0)
+        pipeline.books.retain([TICKER])
+        assert (await subscription.receive())[TICKER].is_valid
+        assert pipeline.books.is_valid(TICKER)

@@ -5,12 +5,17 @@ to another. Readers are told when what they see changes, a switch of capture inc
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 from uuid import UUID
+
+import attrs
 
 from rlflow.data.book_listeners import BookSubscription
 from rlflow.data.removals import NOT_SUBSCRIBED
 from rlflow.orderbook import BookView
 from rlflow.session.session import Session
+
+NOT_FOLLOWED: Final = "not followed any more"
 
 
 class ShownBooks:
@@ -27,6 +32,8 @@ class ShownBooks:
         self._last_views: dict[str, BookView] = {}
         self._subscriptions: list[BookSubscription] = []
         self._valid: set[str] = set()
+        self._wanted: frozenset[str] | None = None
+        """The markets that are followed; None: nobody has said yet."""
         self.lapses = 0
         """How often a market's book was valid in one capture at least, and then in none."""
 
@@ -48,7 +55,11 @@ class ShownBooks:
     def view(self, ticker: str) -> BookView | None:
         """Return the market's book as it is now, valid or not; None if there is none."""
         session = self._shown.get(ticker)
-        return session.view(ticker) if session is not None else self._last_views.get(ticker)
+        if session is None:
+            return self._last_views.get(ticker)
+        view = session.view(ticker)
+        # The venue may have ended it already, and the word of that be on its way, or lost.
+        return attrs.evolve(view, is_valid=False, cause=NOT_FOLLOWED) if self._is_left(ticker) else view
 
     def settled_view(self, ticker: str) -> BookView | None:
         """Return the market's book, None while it is crossed within a group of changes that is not complete."""
@@ -68,12 +79,17 @@ class ShownBooks:
         return subscription
 
     def retain(self, tickers: Iterable[str]) -> None:
-        """Forget the last views of all other markets; without this, those of a series would pile up."""
-        gone = self._last_views.keys() - set(tickers)
+        """Trust the books of these markets alone, and forget the last views of all others, which would pile up."""
+        before, self._wanted = self._wanted, frozenset(tickers)
+        gone = self._last_views.keys() - self._wanted
         for ticker in gone:
             del self._last_views[ticker]
         for subscription in self._subscriptions:
             subscription.forget(gone - self._shown.keys())
+        turned = self._shown.keys() - self._wanted if before is None else self._shown.keys() & (before ^ self._wanted)
+        for ticker in turned:
+            self._choose(ticker, self._shown[ticker])
+        self._notify(set(turned))
 
     # -- for the owner of the sessions ------------------------------------------------------------------------------
 
@@ -103,6 +119,9 @@ class ShownBooks:
                 visible.add(ticker)
         self._notify(visible)
 
+    def _is_left(self, ticker: str) -> bool:
+        return self._wanted is not None and ticker not in self._wanted
+
     def _notify(self, tickers: set[str]) -> None:
         if tickers:
             for subscription in self._subscriptions:
@@ -121,11 +140,11 @@ class ShownBooks:
         before, keepers = self._shown.get(ticker), self._keepers.get(ticker, ())
         chosen = next((session for session in keepers if session.books[ticker].is_valid), None)
         shown = chosen or (keepers[0] if keepers else None)
-        if chosen is not None:
+        if chosen is not None and not self._is_left(ticker):
             self._valid.add(ticker)
         elif ticker in self._valid:
             self._valid.discard(ticker)
-            self.lapses += shown is not None
+            self.lapses += shown is not None and not self._is_left(ticker)
         if shown is not None:
             self._shown[ticker] = shown
         elif before is not None:
