@@ -388,7 +388,7 @@ async def test_unknown_paths_and_methods_are_json_errors() -> None:
 async def test_a_body_that_is_no_json_or_too_large_is_refused() -> None:
     client = World().client()
     headers = {"Content-Type": "application/json"}
-    for body in ("", "{", "[]", '{"markets": []}', '{"markets": [1]}', "[" * 50_000):
+    for body in ("", "{", "[]", '{"markets": []}', '{"markets": [1]}', "[" * 50_000, b"\x80"):
         refused = await client.post("/rl/admin/resnapshot", data=body, headers=headers)
         assert refused.status_code == 400, body[:20]
         assert "browser" not in (await refused.get_json())["error"]

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import cast
 
 import attrs
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quart import websocket
 from quart_trio import QuartTrio
+from trio.testing import MockClock, memory_stream_pair
 
 from rlflow.config import Settings
 from rlflow.errors import SettingsError
@@ -220,6 +222,21 @@ async def test_an_error_in_the_server_costs_one_connection_and_not_the_recording
         await Clients(fail, 1).handle(trio.SocketStream(ours))
         assert await theirs.recv(1) == b""
     theirs.close()
+
+
+async def test_who_says_a_byte_at_a_time_is_not_read_a_byte_at_a_time(autojump_clock: MockClock) -> None:
+    ours, theirs = memory_stream_pair()
+    client, began = Client(cast(trio.SocketStream, ours)), trio.current_time()
+    for _ in range(240):
+        await theirs.send_all(b"x")
+        assert await client.receive_some() == b"x"
+    assert trio.current_time() - began == pytest.approx(10)
+    await trio.sleep(60)
+    began = trio.current_time()
+    for _ in range(40):
+        await theirs.send_all(b"x")
+        await client.receive_some()
+    assert trio.current_time() == began
 
 
 def test_an_address_that_turns_out_to_be_public_is_not_listened_on_without_the_token() -> None:

@@ -98,6 +98,10 @@ def _add_errors(app: QuartTrio) -> None:
     async def nested(_error: RecursionError) -> tuple[Response, int]:
         return jsonify({"error": "the JSON is nested too deeply"}), 400
 
+    @app.errorhandler(UnicodeDecodeError)
+    async def illegible(_error: UnicodeDecodeError) -> tuple[Response, int]:
+        return jsonify({"error": "the body must be JSON in UTF-8"}), 400
+
     @app.errorhandler(HTTPException)
     async def refused(error: HTTPException) -> tuple[Response, int]:
         answer = jsonify({"error": _explain(error)})

@@ -29,8 +29,8 @@ from rlflow.supervisor.http_connections import Client, Clients
 # The kernel drops a connection whose data nobody has taken for this long; 2 s cut off clients that paused for 6.
 USER_TIMEOUT_MS = 10_000
 BACKLOG = 128
-# Probes, a Prometheus and some pages need ten; a process has 1,024 descriptors at least.
-MOST_CLIENTS = 256
+# Probes, a Prometheus and some pages need ten.
+MOST_CLIENTS = 100
 # A connection on which no whole request comes for so long is closed, or forgotten clients would use up the descriptors.
 KEEP_ALIVE_S = 10.0
 # For an answer that is being given at a stop.
