@@ -29,10 +29,6 @@ class RestingSide:
     def __len__(self) -> int:
         return len(self.prices)
 
-    def behind_best(self, levels: int) -> Price:
-        """Return the price so many levels behind the best, the last one if there are not that many."""
-        return self.prices[max(-1 - levels, -len(self.prices))]
-
     # The crowd
 
     def change(self, price: Price, delta: Count) -> None:
@@ -154,11 +150,6 @@ class SimulatedBook:
     def spread(self) -> Price:
         """What a contract costs more to buy than it brings; at least a cent between two actions."""
         return ONE_DOLLAR - self.sides["yes"].best - self.sides["no"].best
-
-    @property
-    def doubled_mid(self) -> Price:
-        """Twice the middle between the best YES bid and the best YES ask."""
-        return self.sides["yes"].best + ONE_DOLLAR - self.sides["no"].best
 
     def highest_bid(self, side: Side) -> Price:
         """Return the best price at which the crowd bids: a cent away from the other side; 0 if there is no room."""
