@@ -57,6 +57,8 @@ class TradeBackfill:
     """Returns when everything received so far is in the database; may take for ever."""
     wall_ns: Callable[[], Nanos] = time.time_ns
     make_backoff: Callable[[], Backoff] = Backoff
+    settled_ns: Nanos = SETTLED_NS
+    """How long after its end a gap is filled; the trades behind it, within `MARGIN_NS`, must be stored by then."""
     _database: DatabaseThread = attrs.field(
         default=attrs.Factory(lambda self: DatabaseThread(self.connect), takes_self=True), init=False
     )
@@ -86,7 +88,7 @@ class TradeBackfill:
 
     async def fill(self) -> None:
         """Fill all gaps that have ended long enough ago."""
-        ended_before_ns = self.wall_ns() - SETTLED_NS
+        ended_before_ns = self.wall_ns() - self.settled_ns
         find = partial(gaps_to_fill, ended_before_ns=ended_before_ns, now_ns=self.wall_ns())
         while gaps := await self._database.run(find):
             self._note(waiting=len(gaps))
