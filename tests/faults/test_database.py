@@ -58,7 +58,7 @@ class Recorder:
 
 @pytest.fixture(scope="module")
 def recorder(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
-    """A service whose database was away when it started."""
+    """A service whose database was away when it started, and has everything by now."""
     directory = tmp_path_factory.mktemp("recorder")
     with empty_database(postgres_url) as url, scene(directory, url, rate=300) as world:
         world.to_database.is_refusing = True
@@ -66,6 +66,7 @@ def recorder(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
             wait_component(running, "database", "degraded")
             more_received(running, 300)
             world.to_database.is_refusing = False
+            written(running, 300)
             yield Recorder(world, running)
             stopped(running)
 
@@ -84,7 +85,7 @@ def cut_off(world: Scene) -> None:
 
 
 def test_a_database_that_is_away_at_the_start_gets_everything_later(recorder: Recorder) -> None:
-    written(recorder.running, 300)
+    assert recorder.running.ask("/rl/status")["write_queue"]["rows_written"] >= 300
     recorder.assert_well()
 
 
@@ -166,13 +167,18 @@ def test_rows_that_the_database_refuses_become_gaps_and_all_others_are_stored(re
 
 
 def test_partitions_that_somebody_took_away_are_there_again(recorder: Recorder) -> None:
-    world = recorder.world
+    world, running = recorder.world, recorder.running
+    refused = running.ask("/rl/status")["accounting"]["rejected"]
     today = world.execute("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')")[0][0]
-    for table in ("orderbook_deltas", "orderbook_snapshots", "trades"):
-        world.execute(f"ALTER TABLE {SCHEMA}.rl_{table} DETACH PARTITION {SCHEMA}.rl_{table}_{today}")
-    more_written(recorder.running, 300)
+    partitions = [f"{SCHEMA}.rl_{table}" for table in ("orderbook_deltas", "orderbook_snapshots", "trades")]
+    for table in partitions:
+        world.execute(f"ALTER TABLE {table} DETACH PARTITION {table}_{today}")
+    more_written(running, 300)
     recorder.assert_well()
-    assert recorder.running.ask("/rl/status")["accounting"]["lost"] == 0
+    assert running.ask("/rl/status")["accounting"]["rejected"] == refused, "nothing was wrong with the rows"
+    for table in partitions:
+        is_attached = f"SELECT count(*) FROM pg_inherits WHERE inhrelid = '{table}_{today}'::regclass"
+        assert world.execute(is_attached) == [(1,)]
 
 
 def test_two_recorders_of_one_database_both_record_and_both_say_so(recorder: Recorder) -> None:
