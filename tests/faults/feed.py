@@ -61,9 +61,9 @@ class Feed:
         self.arm({"kind": "close", **how})
         self.wait_connection(before)
 
-    def wait_connection(self, before: int) -> None:
+    def wait_connection(self, before: int, limit_s: float = 60) -> None:
         """Wait until the venue has accepted more connections than these."""
-        wait_for("another connection", lambda: self.number > before or None)
+        wait_for("another connection", lambda: self.number > before or None, limit_s)
 
     # -- what is seen of it -----------------------------------------------------------------------------------------
 

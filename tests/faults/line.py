@@ -21,7 +21,14 @@ Connect = Callable[[], socket.socket]
 
 def to_tcp(host: str, port: int) -> Connect:
     """Return what connects to a TCP port."""
-    return lambda: socket.create_connection((host, port), 10)
+
+    def connect() -> socket.socket:
+        target = socket.create_connection((host, port), 10)
+        # The limit is for connecting only: a quiet line is no broken one.
+        target.settimeout(None)
+        return target
+
+    return connect
 
 
 def to_unix(path: str) -> Connect:

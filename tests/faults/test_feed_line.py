@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from tests.faults.feed import RATE, Feed, everywhere, hasty_feeding
+import pytest
+
+from tests.faults.feed import RATE, Feed, everywhere, feeding, hasty_feeding
 from tests.faults.hasty import SILENT_S
 from tests.faults.scene import scene, written
 from tests.running import wait_for
@@ -120,6 +122,23 @@ def stored_codes(feed: Feed) -> list[int]:
 
 def silent() -> str:
     return f"silent for {SILENT_S:g} s"
+
+
+@pytest.mark.slow_fault
+@pytest.mark.timeout(600)
+def test_silence_is_missed_with_the_waits_of_every_day_too(tmp_path: Path, database_url: str) -> None:
+    with scene(tmp_path, database_url, rate=RATE) as world, feeding(world) as feed:
+        before = feed.number
+        feed.arm({"kind": "mute"})
+        feed.wait_connection(before)
+        feed.wait_well()
+        assert feed.new_gaps() == everywhere("silent for 25 s")
+        before = feed.number
+        feed.arm({"kind": "drop", "count": 0})
+        feed.wait_connection(before, limit_s=240)
+        feed.wait_well()
+        assert {cause for cause, _ in feed.new_gaps()} >= {"the venue does not answer about books", "sequence gap"}
+        written(feed.running, feed.status()["write_queue"]["rows_written"] + 400)
 
 
 def test_a_venue_that_lets_nobody_stay_is_asked_ever_more_seldom_until_a_connection_lasts(
