@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 import pyarrow
+import pyarrow.compute
 
 from rlflow.config import Settings
 from rlflow.data.database import Database
@@ -34,7 +35,7 @@ Library: TypeAlias = Literal["polars", "pandas", "arrow"]
 _UNITS_NS: Mapping[str, Nanos] = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9}
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class History:
     """What is stored of some markets in some time, each market by itself, in the order of frames.
 
@@ -51,9 +52,21 @@ class History:
     trades: Any
     """market_ticker, received, timestamp, yes_price, count, taker_side, is_block_trade, trade_id; each trade once."""
     gaps: Any
-    """market_ticker, channel, start, noticed, end, cause: nothing is known between start and end."""
+    """market_ticker, channel, start, noticed, end, cause: nothing is known between start and end. What begins when the
+    market was settled, as far as its data sheet says, is left out: nothing can be missing of it any more."""
     markets: Any
     """One row a market of what the venue said of it last: title, times, status, result, settlement value."""
+    received: tuple[datetime, datetime] | None
+    """When the first and the last row of the books, deltas and trades was received; None: there is none."""
+
+    def __repr__(self) -> str:
+        """For people: how much there is of what, and of when."""
+        names = ("markets", "top", "deltas", "trades", "gaps")
+        rows = ", ".join(f"{name} {len(getattr(self, name)):,}" for name in names)
+        if self.received is None:
+            return f"History({rows})"
+        first, last = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in self.received)
+        return f"History({rows}; {first} to {last} UTC)"
 
 
 def load(
@@ -94,15 +107,20 @@ def load(
     read = Settings.from_environ(environ() if settings is None else settings)
     with Stores(read) as stores, stores.connect(stores.choose(env)) as database:
         wanted = _wanted(database, market, series)
-        for ticker in wanted:
-            tables.take(ticker, replay(database, ticker, start_ns=start_ns, end_ns=end_ns), start_ns)
         sheets = market_table(database, wanted)
+        settled_ms = dict(zip(wanted, sheets["settled"].cast(pyarrow.int64()).to_pylist(), strict=True))
+        for ticker in wanted:
+            rows = replay(database, ticker, start_ns=start_ns, end_ns=end_ns)
+            at_ms = settled_ms[ticker]
+            tables.take(ticker, rows, start_ns, END_OF_TIME if at_ms is None else at_ms * 10**6)
+    top, deltas, trades = tables.top.finished(), tables.deltas.finished(), tables.trades.finished()
     return History(
-        top=_framed(tables.top.finished(), library),
-        deltas=_framed(tables.deltas.finished(), library),
-        trades=_framed(tables.trades.finished(), library),
+        top=_framed(top, library),
+        deltas=_framed(deltas, library),
+        trades=_framed(trades, library),
         gaps=_framed(tables.gaps.finished(), library),
         markets=_framed(sheets, library),
+        received=_span(top, deltas, trades),
     )
 
 
@@ -142,6 +160,18 @@ def _grid_ns(grid: str | timedelta) -> Nanos:
     if grid_ns <= 0:
         raise ValueError("a grid must have a distance")
     return grid_ns
+
+
+def _span(*tables: pyarrow.Table) -> tuple[datetime, datetime] | None:
+    """Return the first and the last receive time, cut to microseconds."""
+    chunks = [chunk for table in tables for chunk in table["received"].cast(pyarrow.int64()).chunks]
+    times = pyarrow.chunked_array(chunks, pyarrow.int64())
+    ends = pyarrow.compute.min_max(times).as_py()
+    if ends["min"] is None:
+        return None
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    first, last = (epoch + timedelta(microseconds=ends[end] // 1_000) for end in ("min", "max"))
+    return first, last
 
 
 def _framed(table: pyarrow.Table, library: Library) -> Any:

@@ -105,6 +105,30 @@ def test_deltas_trades_gaps_and_markets_are_frames_too(story: Mapping[str, str])
     assert found.markets["status"].to_list() == [None]
 
 
+@pytest.mark.parametrize(("settled_at", "gaps"), [(5, 0), (6, 0), (7, 1)])
+def test_gaps_from_a_markets_settlement_on_are_left_out(story: Mapping[str, str], settled_at: int, gaps: int) -> None:
+    with open_store(story, "sim") as database:
+        database.connection.execute(
+            """INSERT INTO rl_markets (market_ticker, event_ticker, status, settled_ts_ms, sheet, fetched_ns)
+               VALUES (%s, 'E', 'finalized', %s, '{}', 0)""",
+            (MARKET, received(settled_at) // MS),
+        )
+    loaded = history.load(MARKET, settings=story)
+    assert len(loaded.gaps) == gaps
+    assert not loaded.top["known"].all()
+
+
+@pytest.mark.parametrize("library", ["polars", "pandas", "arrow"])
+def test_a_history_shows_how_much_there_is_and_not_all_of_it(
+    story: Mapping[str, str], library: history.Library
+) -> None:
+    assert repr(history.load(MARKET, settings=story, library=library)) == (
+        "History(markets 1, top 7, deltas 5, trades 2, gaps 1; 2026-11-22 12:00:00 to 2026-11-22 12:00:00 UTC)"
+    )
+    nothing = history.load("NONE", settings=story, library=library)
+    assert repr(nothing) == "History(markets 1, top 0, deltas 0, trades 0, gaps 0)"
+
+
 def test_times_may_be_given_in_any_way(story: Mapping[str, str]) -> None:
     whole = history.load(MARKET, settings=story)
     for start in (

@@ -106,8 +106,8 @@ class HistoryTables:
     trades: Table = attrs.field(factory=lambda: Table(TRADES), init=False)
     gaps: Table = attrs.field(factory=lambda: Table(GAPS), init=False)
 
-    def take(self, market: str, rows: Iterable[Replayed], start_ns: Nanos) -> None:
-        """Take a market's rows, as `data.replay` gives them from `start_ns` on."""
+    def take(self, market: str, rows: Iterable[Replayed], start_ns: Nanos, settled_ns: Nanos) -> None:
+        """Take a market's rows, as `data.replay` gives them from `start_ns` on; no gaps from its settlement on."""
         top = _Top(market, self.top, self.grid_ns, start_ns)
         for _, row in rows:
             top.take(row)
@@ -115,7 +115,7 @@ class HistoryTables:
                 self._add_delta(row)
             elif isinstance(row, TradeRow):
                 self._add_trade(row)
-            elif isinstance(row, GapRow):
+            elif isinstance(row, GapRow) and row.from_ns < settled_ns:
                 self.gaps.add(market, row.channel, row.from_ns, row.received_ns, row.to_ns, row.cause)
         top.finish()
 
