@@ -20,6 +20,7 @@ from rlflow.data.database import Database
 from rlflow.data.lock import DirectoryLock
 from rlflow.data.partitions import StoreSize
 from rlflow.kalshi.auth import generate_private_key_pem
+from tests import running
 
 GIB = 2**30
 
@@ -169,6 +170,15 @@ def test_a_venue_that_cannot_be_reached_is_a_problem(tmp_path: Path, key: Path) 
     addresses = {"KALSHI_API_URL": f"http://127.0.0.1:{port}/x", "KALSHI_WS_URL": f"ws://127.0.0.1:{port}/x"}
     grades = {found.name: found.grade for found in venue_findings(with_key(tmp_path, key, **addresses))}
     assert grades == {"venue": Grade.PROBLEM, "websocket": Grade.PROBLEM}
+
+
+def test_what_the_venue_does_not_list_is_a_problem(tmp_path: Path) -> None:
+    with running.exchange(tmp_path, "--market", "KXA-1", "--series", "KXS:60s") as environ:
+        right = {found.name: found for found in venue_findings(settings_of(tmp_path, **environ))}
+        assert {name for name, found in right.items() if found.grade is not Grade.OK} <= {"clock"}
+        environ |= {"RL_MARKET_TICKER": "KXA-1,KXTYPO", "RL_SERIES_TICKER": "KXS,KXT"}
+        [found] = [each for each in venue_findings(settings_of(tmp_path, **environ)) if each.name == "markets"]
+    assert (found.grade, found.text) == (Grade.PROBLEM, "the venue has no KXTYPO, KXT")
 
 
 def test_a_finding_is_one_line_that_ends_with_its_cure() -> None:

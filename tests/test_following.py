@@ -35,6 +35,8 @@ class Lists(MarketLists):
         self.asked.append(status or ",".join(tickers or ()))
         if self.is_away:
             raise VenueAwayError("no answer")
+        if tickers is not None:
+            return [each for each in self.found if each.ticker in tickers]
         return self.found if status == "open" and series == "KXS" else []
 
 
@@ -98,6 +100,19 @@ async def test_while_rest_is_away_events_are_followed_and_rest_is_asked_again(
         assert following.followed() == ("KXA-1", "KXS-2", "KXS-1")
         figures = following.statistics()
         assert (figures.last_error, figures.lists, figures.events) == (None, 1, 1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_named_market_that_the_venue_does_not_list_is_told(autojump_clock: trio.testing.MockClock) -> None:
+    rest = Lists([sheet("KXA-1", "active", -5, 600)])
+    following = Following(Roster(("KXA-1", "KXA-TYPO")), rest, wall_ns=wall())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(following.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert following.statistics().unlisted == ("KXA-TYPO",)
+        await following.change([], ["KXA-TYPO"])
+        await trio.sleep(LIST_INTERVAL_S + PAUSE_S + 1)
+        assert following.statistics().unlisted == ()
         nursery.cancel_scope.cancel()
 
 

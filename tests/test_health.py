@@ -148,6 +148,13 @@ def test_a_venue_without_rest_degrades_health_but_not_the_data() -> None:
     assert unready(figures, health) == []
 
 
+def test_a_market_that_the_venue_does_not_list_degrades_health_but_not_the_data_of_the_others() -> None:
+    figures = with_part("following", unlisted=("KXTYPO",))
+    health = judge(figures)
+    assert health.components["market_lists"].reason == "the venue lists no market KXTYPO"
+    assert unready(figures, health) == []
+
+
 def test_a_series_of_which_nothing_is_known_yet_is_not_ready() -> None:
     unknown = attrs.evolve(with_part("following", series=("KXS",), lists=0), books=attrs.evolve(FIGURES.books, valid=0))
     assert unready(unknown, judge(unknown)) == ["no market of KXS is known yet"]

@@ -207,6 +207,9 @@ def _lists(figures: Figures) -> Component:
     if following.last_error is not None:
         # What is known goes on being followed.
         return Component("degraded", f"REST: {following.last_error}", details, spoils_data=False)
+    if unlisted := following.unlisted:
+        reason = f"the venue lists no market {', '.join(unlisted[:5])}{' and more' if len(unlisted) > 5 else ''}"
+        return Component("degraded", reason, details, spoils_data=False)
     return Component("healthy", details=details)
 
 

@@ -21,6 +21,8 @@ from rlflow.supervisor.venue import key_file
 LIMIT_S = 10.0
 # The venue refuses signatures some 10 to 30 s off (protocol section 2); below 5 s nothing can go wrong.
 SKEW_S = 5.0
+# A question each, of the 20 a second that everybody may ask.
+_MOST_TICKERS = 8
 _CLOCK_CURE = "let the machine keep time by NTP (timedatectl set-ntp true)"
 _NET_CURE = "look at the network, a proxy, or KALSHI_API_URL and KALSHI_WS_URL"
 _KEY_CURES = {
@@ -64,6 +66,8 @@ def _ask_rest(client: httpx.Client, settings: Settings) -> Iterator[Finding]:
         return
     yield _judge_status(settings, answer)
     yield judge_clock(answer.date, answer.asked_at, answer.answered_at)
+    if answer.status == 200:
+        yield from _check_markets(client, settings)
     try:
         signer = key_file(settings).signer()
         path = urlsplit(settings.api_url).path + "/account/limits"
@@ -74,6 +78,21 @@ def _ask_rest(client: httpx.Client, settings: Settings) -> Iterator[Finding]:
         return
     except httpx.HTTPError as error:
         yield problem("key", f"no answer to a signed request: {str(error) or type(error).__name__}", _NET_CURE)
+
+
+def _check_markets(client: httpx.Client, settings: Settings) -> Iterator[Finding]:
+    """Look whether the venue lists what is to be recorded; it lets anybody subscribe to anything."""
+    try:
+        paths = {ticker: f"/markets/{ticker}" for ticker in settings.tickers[:_MOST_TICKERS]}
+        paths |= {ticker: f"/series/{ticker}" for ticker in settings.series_tickers[:_MOST_TICKERS]}
+        missing = [ticker for ticker, path in paths.items() if _get(client, settings.api_url, path, ()).status == 404]
+    except httpx.HTTPError as error:
+        yield problem("markets", f"no answer: {str(error) or type(error).__name__}", _NET_CURE)
+        return
+    if missing:
+        yield problem("markets", f"the venue has no {', '.join(missing)}", "`rlflow markets` lists those that it has")
+    else:
+        yield ok("markets", f"the venue has {', '.join([*paths][:3])}{' and the others' if len(paths) > 3 else ''}")
 
 
 def _get(client: httpx.Client, base: str, path: str, headers: tuple[tuple[str, str], ...]) -> _Answer:
@@ -140,7 +159,7 @@ async def _check_websocket(settings: Settings, signer: Signer) -> Finding:
     try:
         await run_connection(address, headers, verifying_context() if address.is_tls else None, goodbye)
     except KeyRefusedError as refused:
-        return judge_key(refused.status, refused.detail)
+        return attrs.evolve(judge_key(refused.status, refused.detail), name="websocket")
     except FeedLostError as lost:
         return problem("websocket", f"{address.host}: {lost}", _NET_CURE)
     return ok("websocket", f"{address.host} opened and closed in {(trio.current_time() - began) * 1000:.0f} ms")

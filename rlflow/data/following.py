@@ -69,6 +69,8 @@ class FollowingStatistics:
     last_list_ns: Nanos | None
     last_error: str | None
     """Why the last list failed; None: it did not."""
+    unlisted: tuple[str, ...] = ()
+    """Markets that were named and that the venue does not list: misspelt, or gone long ago."""
 
 
 class UnknownMarketError(Exception):
@@ -105,6 +107,7 @@ class Following:
         self._events = self._lists = 0
         self._last_list_ns: Nanos | None = None
         self._last_error: str | None = None
+        self._unlisted: tuple[str, ...] = ()
 
     # -- what is followed -------------------------------------------------------------------------------------------
 
@@ -141,7 +144,9 @@ class Following:
 
     def statistics(self) -> FollowingStatistics:
         """Return the figures so far."""
-        return FollowingStatistics(self._roster.series, self._events, self._lists, self._last_list_ns, self._last_error)
+        return FollowingStatistics(
+            self._roster.series, self._events, self._lists, self._last_list_ns, self._last_error, self._unlisted
+        )
 
     # -- sources ----------------------------------------------------------------------------------------------------
 
@@ -190,7 +195,7 @@ class Following:
                     self._roster.learn(found, self._wall_ns(), series)
                     self.wake()
             if named := self._roster.named:
-                self._roster.learn(await rest.markets(tickers=named), self._wall_ns())
+                self._learn_named(named, await rest.markets(tickers=named))
                 self.wake()
         except _FAILED as error:
             if self._last_error is None:
@@ -200,6 +205,15 @@ class Following:
         self._lists += 1
         self._last_list_ns, self._last_error = self._wall_ns(), None
         return True
+
+    def _learn_named(self, named: Sequence[str], sheets: Sequence[MarketSheet]) -> None:
+        self._roster.learn(sheets, self._wall_ns())
+        listed = {sheet.ticker for sheet in sheets}
+        unlisted = tuple(ticker for ticker in named if ticker not in listed)
+        # The venue lets anybody subscribe to anything: nothing else would show it.
+        if unlisted and unlisted != self._unlisted:
+            _log.warning("markets unknown to the venue", markets=", ".join(unlisted))
+        self._unlisted = unlisted
 
     # -- by hand ----------------------------------------------------------------------------------------------------
 
