@@ -101,11 +101,15 @@ class MemoryStore:
         return rows
 
     def open_gaps(self) -> list[GapRow]:
-        ends = {(end.channel, end.market_ticker): end.frame_no for end in self.gap_ends}
+        """Return the gaps that nothing has ended yet, in whichever capture: as the tables, by receive time."""
+        ends: dict[tuple[str, str | None], int] = {}
+        for end in self.gap_ends:
+            key = end.channel, end.market_ticker
+            ends[key] = max(end.received_ns, ends.get(key, 0))
         return [
             gap
             for gap in self.gaps
-            if gap.to_ns is None and ends.get((gap.channel, gap.market_ticker), -1) < gap.frame_no
+            if gap.to_ns is None and ends.get((gap.channel, gap.market_ticker), 0) < gap.received_ns
         ]
 
     def _keep(self, rows: Rows) -> None:
