@@ -2,7 +2,8 @@
 
 A real exchange process sends over a real websocket on loopback; a real service process records into a real PostgreSQL.
 Throughput is what is committed; latency is from the return of the socket read to the visible book while the writer
-works.
+works. The processor time of all three tells which of them was measured: at `max` the simulated crowd takes as much of
+it as the service, at `tape` the exchange repeats what the crowd did once, at a fraction of the cost.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,11 @@ import psutil
 from rlflow.data.audit import audit
 from rlflow.data.database import Database
 from rlflow.data.embedded import EmbeddedPostgres
-from tests.running import Running, exchange, service
+from tests.processor_time import Meter, saturated
+from tests.running import RLFLOW, Running, exchange, service
+from tests.taped_exchange import MESSAGES, TAPED
 
-RATES = ("1000", "5000", "max")
+RATES = ("1000", "5000", "max", "tape")
 
 
 def committed(running: Running) -> int:
@@ -34,30 +38,33 @@ def committed(running: Running) -> int:
     return int(accounting["received"] - accounting["pending"])
 
 
-def measure(running: Running, seconds: float) -> dict[str, Any]:
-    """Let it run in, then measure for some seconds."""
+def measure(running: Running, seconds: float, used: Callable[[], dict[str, float]] = dict) -> dict[str, Any]:
+    """Let it run in, then measure for some seconds; `used` returns processor times by name."""
     running.wait_status("rows", lambda status: status["write_queue"]["rows_written"] > 500)
     time.sleep(2)
-    first, began = committed(running), time.monotonic()
+    first, used_before, began = committed(running), used(), time.monotonic()
     received = running.ask("/rl/status")["accounting"]["received"]
     time.sleep(seconds)
-    last, ended = committed(running), time.monotonic()
+    last, used_after, ended = committed(running), used(), time.monotonic()
     status = running.ask("/rl/status")
     return {
         "durable_per_s": (last - first) / (ended - began),
         "received_per_s": (status["accounting"]["received"] - received) / (ended - began),
         "backlog": status["accounting"]["pending"],
+        "cores": {name: (after - used_before[name]) / (ended - began) for name, after in used_after.items()},
         **status["latency_us"],
     }
 
 
-def run_once(directory: Path, url: str, rate: str, seconds: float) -> dict[str, Any]:
+def run_once(directory: Path, server: EmbeddedPostgres, rate: str, seconds: float) -> dict[str, Any]:
     """Start both processes, measure, and stop them."""
+    url = server.url(f"bench_{directory.name}")
+    program, rate = (TAPED, "max") if rate == "tape" else (RLFLOW, rate)
     with (
-        exchange(directory / "venue", "--rate", rate) as settings,
+        exchange(directory / "venue", "--rate", rate, program=program) as settings,
         service(directory, DATABASE_URL=url, **settings) as running,
     ):
-        figures = measure(running, seconds)
+        figures = measure(running, seconds, Meter.of(running, server).seconds)
         if running.stop() != 0:
             raise SystemExit(f"the service did not stop cleanly:\n{running.said()}")
         return figures
@@ -126,7 +133,7 @@ def say(text: str) -> None:
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description="Measure socket to durable row, and socket to visible book.")
-    parser.add_argument("--rates", nargs="+", default=RATES, help="messages a second, or max")
+    parser.add_argument("--rates", nargs="+", default=RATES, help="messages a second, max, or tape")
     parser.add_argument("--runs", type=int, default=3, help="of each rate")
     parser.add_argument("--seconds", type=float, default=8.0, help="of measuring in each run")
     parser.add_argument("--outage", type=float, metavar="SECONDS", help="instead, take PostgreSQL away for so long")
@@ -144,13 +151,11 @@ def main() -> None:
 
 def throughput(scratch: Path, server: EmbeddedPostgres, options: argparse.Namespace) -> None:
     """Measure every rate several times."""
-    say("  sent/s  received/s   durable/s    p50 µs    p99 µs  p99.9 µs  (medians; durable/s also as a range)")
+    say("medians; exchange, service, postgres and everybody else in % of a core; durable/s also as a range")
+    say(f"source: the simulated crowd as it acts; at tape, {MESSAGES:,} of its messages over and over")
+    say("  sent/s  received/s   durable/s    p50 µs    p99 µs  p99.9 µs  exchange  service  postgres  others")
     for rate in options.rates:
-        runs = []
-        for number in range(options.runs):
-            url = server.url(f"bench_{rate}_{number}")
-            runs.append(run_once(scratch / f"{rate}-{number}", url, rate, options.seconds))
-        show(rate, runs)
+        show(rate, [run_once(scratch / f"{rate}_{run}", server, rate, options.seconds) for run in range(options.runs)])
 
 
 def show(rate: str, runs: list[dict[str, Any]]) -> None:
@@ -159,10 +164,13 @@ def show(rate: str, runs: list[dict[str, Any]]) -> None:
     def middle(name: str) -> float:
         return statistics.median(float(run[name]) for run in runs)
 
+    durable = [run["durable_per_s"] for run in runs]
+    cores = {name: statistics.median(run["cores"][name] for run in runs) for name in runs[0]["cores"]}
     say(
         f"{rate:>8} {middle('received_per_s'):>11,.0f} {middle('durable_per_s'):>11,.0f} {middle('p50'):>9,.0f}"
-        f" {middle('p99'):>9,.0f} {middle('p999'):>9,.0f}  durable"
-        f" {min(run['durable_per_s'] for run in runs):,.0f} to {max(run['durable_per_s'] for run in runs):,.0f}"
+        f" {middle('p99'):>9,.0f} {middle('p999'):>9,.0f} {cores['exchange']:>9.0%} {cores['service']:>8.0%}"
+        f" {cores['postgres']:>9.0%} {cores['others']:>7.0%}"
+        f"  {min(durable):,.0f} to {max(durable):,.0f}, {saturated(cores)}"
     )
 
 
