@@ -19,7 +19,7 @@ from rlflow.data.trade_rows import MARGIN_NS, REACH_NS
 from rlflow.errors import DatabaseAwayError
 from rlflow.session.rows import Rows
 from tests.rest_venue import Answer, Asked, RestVenue, answer, rest_venue
-from tests.rows_by_hand import MARKET, NOON_NS, OPENED, first, following, gap, received, trade
+from tests.rows_by_hand import MARKET, NOON_NS, OPENED, closing, first, following, gap, received, snapshot, trade
 
 LIMIT_S = 30
 SECOND = 10**9
@@ -151,6 +151,33 @@ async def test_only_markets_that_could_trade_are_asked_for(database: Database, d
             await task.fill()
     assert [asked.query["ticker"] for asked in past.asked] == [MARKET, "OPEN"]
     assert [trade_id for trade_id, *_ in fetched(database)] == ["trade-1"]
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_trades_of_an_ended_connection_are_fetched_until_the_market_is_heard_again(
+    database: Database, database_url: str, is_late: bool
+) -> None:
+    """The gap ends with the next subscription to trades, which may be one of other markets."""
+    rows = first()
+    lost_ns = received(4)
+    ended = attrs.evolve(closing(rows), gaps=[trade_gap(4, received_ns=lost_ns, from_ns=received(3))])
+    database.commit([rows, ended])
+    past = Past([rest_trade(17, lost_ns + 120 * SECOND), rest_trade(18, lost_ns + 310 * SECOND)])
+    now_ns = lost_ns + (7_200 if is_late else 200) * SECOND
+    with trio.fail_after(LIMIT_S):
+        async with rest_venue(past.answer) as venue, backfill(venue, database_url, now_ns) as task:
+            await task.fill()
+            assert (task.statistics().gaps, task.statistics().waiting) == ((1, 0) if is_late else (0, 1))
+            back = first()
+            moved = [snapshot(1, received_ns=lost_ns + 300 * SECOND)]
+            back = attrs.evolve(back, snapshots=moved, deltas=[], trades=[], received_ns=lost_ns + 301 * SECOND)
+            database.commit([attrs.evolve(back, first_received_ns=lost_ns + 299 * SECOND)])
+            await task.fill()
+            assert (task.statistics().gaps, task.statistics().waiting) == (1, 0)
+    ends = [int(asked.query["max_ts"]) for asked in past.asked]
+    assert max(ends) >= (lost_ns + 300 * SECOND) // SECOND
+    assert len(ends) == (3 if is_late else 1)
+    assert filled(database)[0] == (now_ns, 2)
 
 
 async def test_a_long_gap_is_asked_for_in_slices(database: Database, database_url: str) -> None:

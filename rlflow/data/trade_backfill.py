@@ -1,7 +1,8 @@
 """Trades that were lost in gaps of their channel, fetched by REST and stored once (protocol 4.3, rule 5).
 
 A gap is filled a minute after its end, when all that was received meanwhile is in the tables, so that what came by
-another connection, or behind the gap, is not stored twice. Nothing waits for this task.
+another connection, or behind the gap, is not stored twice. Where the connection had ended, each market's trades are
+fetched up to when it was heard again, by whichever connection. Nothing waits for this task.
 """
 
 import time
@@ -25,6 +26,8 @@ from rlflow.units import Nanos
 INTERVAL_S: Final = 60.0
 SETTLED_NS: Final = 60 * 10**9
 """After a gap's end, until the venue lists its trades and those behind it were received."""
+PATIENCE_NS: Final = 3_600 * 10**9
+"""So long is waited for a market to be heard again whose connection ended, before its trades are fetched up to now."""
 FLUSH_LIMIT_S: Final = 30.0
 # So much of a market's trades is in memory at once: some ten thousand in the busiest hour.
 SLICE_S: Final = 3_600
@@ -90,29 +93,46 @@ class TradeBackfill:
         """Fill all gaps that have ended long enough ago."""
         ended_before_ns = self.wall_ns() - self.settled_ns
         find = partial(gaps_to_fill, ended_before_ns=ended_before_ns, now_ns=self.wall_ns())
-        while gaps := await self._database.run(find):
-            self._note(waiting=len(gaps))
+        put_off: set[int] = set()
+        while gaps := await self._database.run(partial(find, but=put_off)):
+            self._note(waiting=len(gaps) + len(put_off))
             with trio.move_on_after(FLUSH_LIMIT_S) as limit:
                 await self.flush()
             if limit.cancelled_caught:
                 return
             for left, gap in zip(range(len(gaps) - 1, -1, -1), gaps, strict=True):
-                await self._fill_one(gap)
-                self._note(gaps=self._statistics.gaps + 1, waiting=left)
+                if await self._fill_one(gap):
+                    self._note(gaps=self._statistics.gaps + 1)
+                else:
+                    put_off.add(gap.id)
+                self._note(waiting=left + len(put_off))
 
-    async def _fill_one(self, gap: TradeGap) -> None:
-        tickers = await self._database.run(partial(markets_of, gap=gap))
+    async def _fill_one(self, gap: TradeGap) -> bool:
+        """Fill a gap, unless a market of it may come back yet; return whether that was done."""
+        now_ns = self.wall_ns()
+        markets = await self._database.run(partial(markets_of, gap=gap, now_ns=now_ns))
+        if gap.to_ns > now_ns - PATIENCE_NS and any(market.until_ns is None for market in markets):
+            return False
         found = 0
-        for ticker in tickers:
-            for begin in range(gap.from_ms // 1000, gap.to_ms // 1000 + 1, SLICE_S):
-                trades = await self._trades(ticker, begin, min(begin + SLICE_S, gap.to_ms // 1000 + 1))
-                if trades:
-                    store = partial(store_missing, ticker=ticker, trades=trades, now_ns=self.wall_ns())
-                    stored = await self._database.run(store)
-                    found += stored
-                    self._note(trades=self._statistics.trades + stored)
-        await self._database.run(partial(note_filled, gap=gap, tickers=tickers, now_ns=self.wall_ns()))
-        _log.info("trade gap filled", gap=gap.id, markets=len(tickers), trades=found)
+        whole = attrs.evolve(gap, to_ns=max([gap.to_ns, *(market.until_ns or now_ns for market in markets)]))
+        for market in markets:
+            found += await self._fill_market(market.ticker, attrs.evolve(gap, to_ns=market.until_ns or now_ns))
+        tickers = [market.ticker for market in markets]
+        await self._database.run(partial(note_filled, gap=whole, tickers=tickers, now_ns=self.wall_ns()))
+        _log.info("trade gap filled", gap=gap.id, markets=len(markets), trades=found)
+        return True
+
+    async def _fill_market(self, ticker: str, gap: TradeGap) -> int:
+        """Store the trades of a market that were lost in a gap; return how many."""
+        found = 0
+        for begin in range(gap.from_ms // 1000, gap.to_ms // 1000 + 1, SLICE_S):
+            trades = await self._trades(ticker, begin, min(begin + SLICE_S, gap.to_ms // 1000 + 1))
+            if trades:
+                store = partial(store_missing, ticker=ticker, trades=trades, now_ns=self.wall_ns())
+                stored = await self._database.run(store)
+                found += stored
+                self._note(trades=self._statistics.trades + stored)
+        return found
 
     async def _trades(self, ticker: str, min_ts: int, max_ts: int) -> list[RestTrade]:
         try:

@@ -1,6 +1,6 @@
 """Gaps of the trade channel, and the trades that are fetched for them: found, stored once, and noted as filled."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import attrs
@@ -20,20 +20,26 @@ _RECEIVED_WITHIN_NS: Final = 3_600 * 10**9
 _GAPS_AT_ONCE: Final = 100
 
 _GAPS: Final = """
-    SELECT id, capture, market_ticker, from_ns, to_ns FROM rl_feed_gaps
-    WHERE channel = 'trade' AND filled_ns IS NULL AND received_ns > %s AND to_ns <= %s
+    SELECT id, capture, gap.market_ticker, from_ns, to_ns, coalesce(gap.received_ns >= closed_ns, false)
+    FROM rl_feed_gaps AS gap JOIN rl_captures USING (capture)
+    WHERE channel = 'trade' AND filled_ns IS NULL AND gap.received_ns > %s AND to_ns <= %s AND id <> ALL(%s)
     ORDER BY from_ns, id LIMIT %s"""
 
-# Whatever the capture had a book of, or was to have, unless it cannot have traded in the gap.
+# Whatever the capture had a book of, or was to have, unless it cannot have traded in the gap; and when it was heard
+# again, or closed.
 _MARKETS: Final = """
-    SELECT market_ticker FROM (
+    SELECT subscribed.market_ticker, coalesce(
+        (SELECT min(back.received_ns) FROM rl_orderbook_snapshots AS back
+         WHERE back.market_ticker = subscribed.market_ticker AND back.capture <> %(capture)s
+           AND back.received_ns >= %(from_ns)s),
+        CASE WHEN sheet.close_ts_ms < %(now_ms)s THEN sheet.close_ts_ms * 1000000 END)
+    FROM (
         SELECT market_ticker FROM rl_orderbook_snapshots JOIN rl_captures USING (capture)
         WHERE capture = %(capture)s AND received_ns >= rows_from_ns AND received_ns < rows_to_ns
         UNION SELECT unnest(tickers) FROM rl_captures WHERE capture = %(capture)s) AS subscribed
-    WHERE NOT EXISTS (
-        SELECT FROM rl_markets AS sheet WHERE sheet.market_ticker = subscribed.market_ticker
-        AND (sheet.close_ts_ms < %(from_ms)s OR sheet.open_ts_ms > %(to_ms)s))
-    ORDER BY market_ticker"""
+    LEFT JOIN rl_markets AS sheet ON sheet.market_ticker = subscribed.market_ticker
+    WHERE (sheet.close_ts_ms < %(from_ms)s OR sheet.open_ts_ms > %(to_ms)s) IS NOT TRUE
+    ORDER BY 1"""
 
 _KNOWN: Final = """
     SELECT trade_id FROM rl_trades
@@ -64,6 +70,9 @@ class TradeGap:
     """None: every market of the subscription."""
     from_ns: Nanos
     to_ns: Nanos
+    is_end: bool = False
+    """Whether the connection ended with it. Then any connection that hears trades again has ended the gap, be it one of
+    other markets."""
 
     @property
     def from_ms(self) -> int:
@@ -76,20 +85,40 @@ class TradeGap:
         return (self.to_ns + MARGIN_NS) // 10**6 + 1
 
 
-def gaps_to_fill(database: Database, *, ended_before_ns: Nanos, now_ns: Nanos) -> list[TradeGap]:
+@attrs.frozen
+class LostMarket:
+    """A market that may have lost trades in a gap."""
+
+    ticker: str
+    until_ns: Nanos | None
+    """When its trades were heard again, or ended; None: they have not been, as far as is known."""
+
+
+def gaps_to_fill(
+    database: Database, *, ended_before_ns: Nanos, now_ns: Nanos, but: Collection[int] = ()
+) -> list[TradeGap]:
     """Return the oldest gaps that have ended and are not filled yet, as far as the venue's memory reaches."""
     with translated():
-        found = database.connection.execute(_GAPS, (now_ns - REACH_NS, ended_before_ns, _GAPS_AT_ONCE))
-        return [TradeGap(*row) for row in found]
+        where = (now_ns - REACH_NS, ended_before_ns, list(but), _GAPS_AT_ONCE)
+        return [TradeGap(*row) for row in database.connection.execute(_GAPS, where)]
 
 
-def markets_of(database: Database, gap: TradeGap) -> list[str]:
+def markets_of(database: Database, gap: TradeGap, now_ns: Nanos) -> list[LostMarket]:
     """Return the markets that may have lost trades in a gap."""
     if gap.market_ticker is not None:
-        return [gap.market_ticker]
-    window = {"capture": gap.capture, "from_ms": gap.from_ms, "to_ms": gap.to_ms}
+        return [LostMarket(gap.market_ticker, gap.to_ns)]
+    where = {
+        "capture": gap.capture,
+        "from_ns": gap.from_ns,
+        "from_ms": gap.from_ms,
+        "to_ms": gap.to_ms,
+        "now_ms": now_ns // 10**6,
+    }
     with translated():
-        return [ticker for (ticker,) in database.connection.execute(_MARKETS, window)]
+        found = database.connection.execute(_MARKETS, where).fetchall()
+    if not gap.is_end:
+        return [LostMarket(ticker, gap.to_ns) for ticker, _ in found]
+    return [LostMarket(ticker, None if back_ns is None else max(gap.to_ns, back_ns)) for ticker, back_ns in found]
 
 
 def store_missing(database: Database, ticker: str, trades: Iterable[RestTrade], now_ns: Nanos) -> int:
