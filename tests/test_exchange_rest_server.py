@@ -1,5 +1,6 @@
 """The local venue's REST interface over real sockets, on the port of its websocket."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import trio_websocket
 
 from rlflow.exchange.config import DEFAULT_TICKERS
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
+from rlflow.exchange.handshake import WEBSOCKET_PATH, is_foreign_page
 from rlflow.exchange.server import Exchange
 from tests.exchange_client import connected, gapless, running, subscribe
 from tests.exchange_rest import Signing
@@ -68,6 +70,39 @@ async def test_a_stranger_is_refused(credentials: Credentials, tmp_path: Path) -
 
 def sim(exchange: Exchange, path: str) -> str:
     return exchange.address.api_url.partition("/trade-api")[0] + "/sim" + path
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_foreign"),
+    [
+        (None, False),
+        ("http://{host}", False),
+        ("http://evil.example", True),
+        ("http://127.0.0.1:1", True),
+        ("null", True),
+        ("http://[", True),
+    ],
+)
+async def test_a_page_of_another_site_can_neither_control_nor_listen(
+    credentials: Credentials, origin: str | None, is_foreign: bool
+) -> None:
+    async with running(credentials) as exchange, httpx.AsyncClient() as client:
+        host = f"{exchange.host}:{exchange.port}"
+        headers = {} if origin is None else {"Origin": origin.format(host=host)}
+        answer = await client.post(sim(exchange, "/disconnect"), headers=headers)
+        assert (answer.status_code == 403) == is_foreign
+        signed = credentials.signer.headers("GET", WEBSOCKET_PATH, time.time_ns() // 1_000_000)
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        upgrade["Sec-WebSocket-Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+        stream = await trio.open_tcp_stream(exchange.host, exchange.port)
+        lines = [f"{name}: {value}" for name, value in {"Host": host, **upgrade, **headers, **dict(signed)}.items()]
+        await stream.send_all("\r\n".join([f"GET {WEBSOCKET_PATH} HTTP/1.1", *lines, "", ""]).encode())
+        assert (await stream.receive_some()).split()[1] == (b"403" if is_foreign else b"101")
+        await stream.aclose()
+
+
+def test_a_name_that_was_rebound_to_the_venue_is_foreign() -> None:
+    assert is_foreign_page([(b"Host", b"evil.example:1"), (b"Origin", b"http://evil.example:1")])
 
 
 async def test_a_fault_asked_for_strikes_the_open_websockets(credentials: Credentials) -> None:

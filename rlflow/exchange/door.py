@@ -10,9 +10,9 @@ import wsproto.utilities
 
 from rlflow.exchange.audience import Audience
 from rlflow.exchange.config import ExchangeConfig
-from rlflow.exchange.handshake import Refusal, check_upgrade
+from rlflow.exchange.handshake import FOREIGN, Refusal, check_upgrade, is_foreign_page
 from rlflow.exchange.link import Link
-from rlflow.exchange.opening import asks_for_websocket, read_head
+from rlflow.exchange.opening import asks_for_websocket, fields, read_head
 from rlflow.exchange.rest.http_server import serve_http
 from rlflow.exchange.rest.service import RestService
 from rlflow.exchange.stream import SharedStream
@@ -57,7 +57,7 @@ class Door:
                 return
             stream = SharedStream(transport, head)
             if asks_for_websocket(head):
-                await self._serve_websocket(stream)
+                await self._serve_websocket(stream, is_foreign=is_foreign_page(fields(head)))
             else:
                 await serve_http(stream, self.rest.answer, self.config.rest.waits)
         except trio.BrokenResourceError:
@@ -65,26 +65,26 @@ class Door:
         finally:
             await trio.aclose_forcefully(transport)
 
-    async def _serve_websocket(self, stream: SharedStream) -> None:
+    async def _serve_websocket(self, stream: SharedStream, *, is_foreign: bool) -> None:
         goodbye = trio.CancelScope(shield=True)
         async with trio.open_nursery() as nursery:
             # What keeps the connection going must outlive a cancellation by the length of a goodbye.
             tasks = await nursery.start(_shielded_nursery, goodbye)
             try:
-                opened = await self._open(tasks, stream)
+                opened = await self._open(tasks, stream, is_foreign=is_foreign)
                 if opened is not None:
                     await self._converse(tasks, opened, stream, goodbye)
             finally:
                 tasks.cancel_scope.cancel()
                 await trio.aclose_forcefully(stream)
 
-    async def _open(self, tasks: trio.Nursery, stream: SharedStream) -> _Opened | None:
+    async def _open(self, tasks: trio.Nursery, stream: SharedStream, *, is_foreign: bool) -> _Opened | None:
         """Return the accepted websocket; None if there is none, because it was refused or is no websocket."""
         with trio.move_on_after(_HANDSHAKE_S) as scope:
             # The library tells nobody when what it hears is no upgrade request, or nothing.
             tasks.start_soon(_cancel_when_over, stream, scope)
             request = await trio_websocket.wrap_server_stream(tasks, stream)
-            signer = self._check(request)
+            signer = FOREIGN if is_foreign else self._check(request)
             try:
                 if isinstance(signer, str):
                     return _Opened(await request.accept(), signer)

@@ -1,6 +1,8 @@
 """Who may ask and who may open a websocket, and the answers to those who may not (protocol 2)."""
 
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 import attrs
 import msgspec
@@ -31,6 +33,9 @@ class Refusal:
     def body(self) -> bytes:
         """Return the JSON body in the venue's flat shape (protocol 6.0)."""
         return msgspec.json.encode(self.fields())
+
+
+FOREIGN = Refusal(403, "foreign_origin", "a page of another site may not do this")
 
 
 @attrs.frozen
@@ -64,6 +69,24 @@ class Verifier:
         if not verify(key, signature, method, path, timestamp):
             return Refusal(401, "authentication_error", "authentication failed", "INCORRECT_API_KEY_SIGNATURE")
         return key_id
+
+
+def is_foreign_page(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return whether a browser asks for a page that is not of this very address: only browsers send an Origin.
+
+    A name can be rebound to any address, so the only origins are loopback and plain addresses, as they stand in Host.
+    """
+    named = {name.decode("latin-1").lower(): value.decode("latin-1").strip() for name, value in headers}
+    origin = named.get("origin")
+    if origin is None:
+        return False
+    try:
+        parts = urlsplit(origin)
+        host = parts.hostname or ""
+        is_address = host == "localhost" or bool(ip_address(host))
+    except ValueError:
+        return True
+    return not is_address or parts.netloc != named.get("host", "")
 
 
 def check_upgrade(

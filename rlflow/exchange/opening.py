@@ -9,6 +9,12 @@ _MAX_BYTES = 64 * 1024
 _READ_BYTES = 4 * 1024
 
 _UPGRADE = re.compile(rb"^upgrade:[ \t]*websocket[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_FIELD = re.compile(rb"^([^:\s]+):[ \t]*(.*?)[ \t]*\r?$", re.MULTILINE)
+
+
+def fields(head: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the header fields of a request, of which this is the beginning."""
+    return tuple(_FIELD.findall(head.partition(b"\r\n\r\n")[0]))
 
 
 def asks_for_websocket(head: bytes) -> bool:

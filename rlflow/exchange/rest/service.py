@@ -4,7 +4,7 @@ from collections.abc import Callable, Container
 
 import attrs
 
-from rlflow.exchange.handshake import REST_PATH, Refusal, Verifier
+from rlflow.exchange.handshake import FOREIGN, REST_PATH, Refusal, Verifier, is_foreign_page
 from rlflow.exchange.matching.orders import OrderRefusedError
 from rlflow.exchange.rest import (
     account,
@@ -100,6 +100,8 @@ class RestService:
 
     def _answer(self, request: Request) -> Answer:
         if request.path.startswith(f"{control.BASE}/"):
+            if is_foreign_page(request.headers):
+                raise RefusedError(FOREIGN.status, FOREIGN.code, FOREIGN.message)
             route, request = self._control_routes.find(request)
             return route.handler(self._desk, request)
         if self._desk.trouble.status is not None:
