@@ -1,7 +1,7 @@
 """What the endpoints need of the running service, and its figures gathered at one moment."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -71,6 +71,10 @@ class Following(Protocol):
 
     def markets(self) -> tuple[Followed, ...]:
         """Return them with what is known of each."""
+        ...
+
+    def tradable(self, tickers: Iterable[str]) -> tuple[str, ...]:
+        """Return those of some followed markets that should have a book now."""
         ...
 
     def foremost(self) -> str | None:
@@ -149,10 +153,8 @@ class Service:
 
     def _lacking(self) -> tuple[str, ...]:
         """Return the markets that should have a book that can be trusted, and have none."""
-        if all(map(self.books.is_valid, self.following.followed())):
-            return ()
-        wanted = [market.ticker for market in self.following.markets() if market.should_have_book]
-        return tuple(ticker for ticker in wanted if not self.books.is_valid(ticker))
+        without = [ticker for ticker in self.following.followed() if not self.books.is_valid(ticker)]
+        return self.following.tradable(without) if without else ()
 
 
 @attrs.frozen

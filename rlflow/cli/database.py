@@ -130,9 +130,9 @@ def _run(
 
 def _run_to_its_end(command: Sequence[str], environ: Mapping[str, str], content: BinaryIO | None) -> int:
     if content is None:
-        return subprocess.run(command, check=False, env=environ).returncode  # noqa: S603
+        return subprocess.run(command, check=False, env=environ).returncode  # noqa: S603  no shell
     # What it says beside errors is of no interest to anybody.
-    with subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as running:  # noqa: S603
+    with subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as running:  # noqa: S603  as above
         assert running.stdin is not None
         # If it ends early, its exit code says so.
         with suppress(BrokenPipeError):

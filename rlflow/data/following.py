@@ -121,6 +121,10 @@ class Following:
         """Return the markets that are followed now, with what is known of each."""
         return self._roster.markets(self._wall_ns())
 
+    def tradable(self, tickers: Iterable[str]) -> tuple[str, ...]:
+        """Return those of some followed markets that should have a book now."""
+        return self._roster.tradable(tickers, self._wall_ns())
+
     def foremost(self) -> str | None:
         """Return the market that is meant when none is named."""
         return self._roster.foremost(self._wall_ns())

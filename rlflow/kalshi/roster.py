@@ -22,8 +22,13 @@ from rlflow.units import Nanos
 SECOND: Final = 1_000_000_000
 Status: TypeAlias = Literal["unknown", "unopened", "open", "paused", "closed", "determined", "settled"]
 
+LIST_LAG_NS: Final = 60 * SECOND
+"""A list may be so much older than what an event has just said: twice what they trail by (protocol 6.2)."""
 # The venue's words in REST (protocol 8.1).
 _DETERMINED = frozenset({"determined", "disputed", "amended"})
+# Of events.
+_OVER = frozenset({"determined", "settled"})
+_ABOUT_ITS_END = _OVER | {"activated", "close_date_updated"}
 
 
 @attrs.frozen
@@ -66,6 +71,8 @@ class _Market:
     ended_ns: Nanos | None = None
     """When it was heard that its trading is over, whatever `close_ns` says."""
     settled_ns: Nanos | None = None
+    told_ns: Nanos | None = None
+    """When an event last said something about its end."""
     is_paused: bool = False
     is_determined: bool = False
     is_known: bool = False
@@ -81,9 +88,9 @@ class _Market:
         return -math.inf if self.open_ns is None else self.open_ns - margins.lead_ns
 
     def leave_ns(self, margins: Margins) -> float:
-        if self.settled_ns is not None:
-            return self.settled_ns + margins.settled_ns
-        return self.end_ns + margins.drain_ns
+        # A market that is settled long after its close is not begun again for that.
+        settled_ns = math.inf if self.settled_ns is None else self.settled_ns + margins.settled_ns
+        return min(self.end_ns + margins.drain_ns, settled_ns)
 
     def is_due(self, margins: Margins, now_ns: Nanos) -> bool:
         """Whether it is to be followed as a market of a series."""
@@ -158,6 +165,11 @@ class Roster:
         """Return the markets that are followed now, in the same order. O(markets)."""
         return tuple(self._view(self._markets[ticker], now_ns) for ticker in self.followed(now_ns))
 
+    def tradable(self, tickers: Iterable[str], now_ns: Nanos) -> tuple[str, ...]:
+        """Return those of some followed markets that should have a book, as far as is known."""
+        views = (self._view(self._markets[ticker], now_ns) for ticker in tickers)
+        return tuple(view.ticker for view in views if view.should_have_book)
+
     def next_change_ns(self, now_ns: Nanos) -> float:
         """Return the next time at which a market is begun, opens, closes or is left; infinite: none is known."""
         moments = (
@@ -207,15 +219,21 @@ class Roster:
             market = self._markets.get(ticker)
             if market is not None and market.series is None and self._series_of(ticker) is None:
                 del self._markets[ticker]
-            else:
-                self._removed.add(ticker)
+            # A list may call it a series' later.
+            self._removed.add(ticker)
 
     def hear(self, event: MarketEvent, now_ns: Nanos) -> bool:
         """Take a lifecycle event; return whether it is about a market of ours."""
-        market = self._find(event.market_ticker, self._series_of(event.market_ticker))
+        series = self._series_of(event.market_ticker)
+        if event.event_type in _OVER and event.market_ticker not in self._markets:
+            # Of what was over before it was known, nothing is left to follow.
+            return series is not None
+        market = self._find(event.market_ticker, series)
         if market is None:
             return False
         market.is_known = True
+        if event.event_type in _ABOUT_ITS_END:
+            market.told_ns = now_ns
         if event.open_ts is not None:
             market.open_ns = event.open_ts * SECOND
         if event.close_ts is not None:
@@ -281,17 +299,18 @@ class Roster:
     def _take_sheet(self, market: _Market, sheet: MarketSheet, now_ns: Nanos) -> None:
         market.is_known = True
         market.open_ns = sheet.open_ns if sheet.open_ns is not None else market.open_ns
-        if sheet.close_ns is not None:
+        is_late = market.told_ns is not None and now_ns < market.told_ns + LIST_LAG_NS
+        if sheet.close_ns is not None and not (is_late and market.close_ns is not None):
             self._move_close(market, sheet.close_ns, now_ns)
         if sheet.status in ("active", "inactive"):
             market.is_paused = sheet.status == "inactive"
-        elif sheet.status == "closed":
-            market.end(now_ns)
-        elif sheet.status in _DETERMINED:
-            market.is_determined = True
-            market.end(now_ns)
+            if not is_late and sheet.close_ns is not None and sheet.close_ns > now_ns:
+                market.reopen()
         elif sheet.is_final:
             market.settle(now_ns)
+        elif not is_late and (sheet.status == "closed" or sheet.status in _DETERMINED):
+            market.is_determined |= sheet.status in _DETERMINED
+            market.end(now_ns)
 
     def _view(self, market: _Market, now_ns: Nanos) -> Followed:
         series = None if market.ticker in self._named else market.series
