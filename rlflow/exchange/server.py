@@ -93,11 +93,12 @@ async def serve(
         RecordingError: A recording turned out to be damaged.
     """
     # The keys of a running exchange can be changed, those of the settings not.
-    config = attrs.evolve(config, keys=dict(config.keys))
+    keys = dict(config.keys)
+    config = attrs.evolve(config, keys=keys)
     audience = Audience(config.faults)
     source = _source(config, audience, now_ns)
     rest = RestService(
-        attrs.evolve(_desk(config, source, audience, now_ns()), keys=config.keys),
+        attrs.evolve(_desk(config, source, audience, now_ns()), keys=keys),
         config.verifier,
         now_ns=now_ns,
         clock=trio.current_time,
