@@ -101,6 +101,44 @@ def test_a_closed_market_may_be_opened_again() -> None:
     assert roster.markets(seconds(862))[0].status == "open"
 
 
+def test_a_market_that_a_list_calls_active_again_is_followed_though_no_event_said_so() -> None:
+    roster = of_series(created("KXS-1", 0, 900))
+    roster.hear(MarketEvent("KXS-1", "determined"), seconds(100))
+    roster.learn([sheet("KXS-1", "active", 0, 900)], seconds(130))
+    assert roster.markets(seconds(130))[0].status == "determined", "the list trails"
+    roster.learn([sheet("KXS-1", "active", 0, 5_000)], seconds(400))
+    assert roster.markets(seconds(400))[0].status == "open"
+    assert roster.followed(seconds(5_899)) == ("KXS-1",)
+
+
+@pytest.mark.parametrize(("close_s", "status"), [(500, "closed"), (5_000, "open")])
+def test_a_list_that_trails_does_not_move_a_close_back(close_s: int, status: str) -> None:
+    roster = of_series(created("KXS-1", 0, 900))
+    roster.hear(MarketEvent("KXS-1", "close_date_updated", close_ts=NOW // SECOND + close_s), seconds(500))
+    roster.learn([sheet("KXS-1", "closed" if close_s > 900 else "active", 0, 900)], seconds(530))
+    assert roster.markets(seconds(600))[0].status == status
+    roster.learn([sheet("KXS-1", "active", 0, 7_000)], seconds(600))
+    assert roster.markets(seconds(601))[0].status == "open"
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+@pytest.mark.parametrize("event_type", ["determined", "settled"])
+def test_the_late_end_of_a_market_that_was_left_does_not_begin_it_again(event_type: str, is_forgotten: bool) -> None:
+    roster = of_series(created("KXS-1", 0, 900))
+    later = seconds(900 + 3_600)
+    if is_forgotten:
+        roster.forget_left(later)
+    assert roster.hear(MarketEvent("KXS-1", event_type), later), "its data sheet is wanted"
+    assert roster.followed(later) == ()
+
+
+def test_a_market_that_was_removed_does_not_come_back_with_the_list_of_its_series() -> None:
+    roster = Roster(("ODD-1",), ("KXS",))
+    roster.remove(["ODD-1"])
+    roster.learn([sheet("ODD-1", "active", 0, 900)], NOW, series="KXS")
+    assert roster.followed(NOW) == ()
+
+
 def test_a_paused_market_keeps_its_book() -> None:
     roster = of_series(created("KXS-1", 0, 900))
     roster.hear(MarketEvent("KXS-1", "deactivated", is_deactivated=True), NOW)
