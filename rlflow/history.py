@@ -10,7 +10,7 @@ known.
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 import pyarrow
@@ -98,10 +98,12 @@ def load(
         CommandError: nothing is stored, or several stores are there to choose from.
         SettingsError: the settings cannot be used.
         DatabaseAwayError: the database does not answer.
-        ValueError: neither or both of `market` and `series` are given, or a time or the grid makes no sense.
+        ValueError: neither or both of `market` and `series` are given, or a time, the grid or the library is none.
     """
     if (market is None) == (series is None):
         raise ValueError("give market or series")
+    if library not in get_args(Library):
+        raise ValueError(f"{library!r} is no library of frames: polars, pandas or arrow")
     start_ns, end_ns = _nanos(start, 0), _nanos(end, END_OF_TIME)
     tables = HistoryTables(None if grid is None else _grid_ns(grid))
     read = Settings.from_environ(environ() if settings is None else settings)

@@ -178,6 +178,8 @@ def test_tables_of_many_rows_are_packed_in_portions(story: Mapping[str, str], mo
 
 
 def test_what_makes_no_sense_is_refused(story: Mapping[str, str]) -> None:
+    with pytest.raises(ValueError, match="polars, pandas or arrow"):
+        history.load("A", library="numpy", settings=story)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="market or series"):
         history.load(settings=story)
     with pytest.raises(ValueError, match="market or series"):
