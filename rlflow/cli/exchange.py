@@ -159,9 +159,12 @@ def _distinct(series: tuple[SeriesSpec, ...]) -> tuple[SeriesSpec, ...]:
 
 def _tickers(texts: tuple[str, ...]) -> tuple[str, ...]:
     try:
-        return tickers(",".join(texts))
+        found = tickers(",".join(texts))
     except ValueError as error:
         raise CommandError(f"--market: {error}", code=2) from error
+    if texts and not found:
+        raise CommandError("--market: names no market", code=2)
+    return found
 
 
 def _credentials(directory: Path) -> Credentials:
