@@ -44,7 +44,7 @@ CREATE TABLE rl_captures (
     resume_state     JSONB NOT NULL,            -- subscriptions, invalid and crossed books after committed_frame
     -- What became of the frames up to committed_frame; each is counted in exactly one column.
     stored           BIGINT NOT NULL DEFAULT 0 CHECK (stored >= 0),       -- made rows in snapshots, deltas or trades
-    control          BIGINT NOT NULL DEFAULT 0 CHECK (control >= 0),      -- answers to commands
+    control          BIGINT NOT NULL DEFAULT 0 CHECK (control >= 0),      -- answers to commands, news of markets' lives
     duplicate        BIGINT NOT NULL DEFAULT 0 CHECK (duplicate >= 0),    -- same sequence number and bytes as before
     unknown          BIGINT NOT NULL DEFAULT 0 CHECK (unknown >= 0),      -- of types that are not stored
     rejected         BIGINT NOT NULL DEFAULT 0 CHECK (rejected >= 0),     -- verbatim in rl_rejected_frames
