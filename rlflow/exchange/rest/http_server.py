@@ -1,6 +1,8 @@
 """HTTP/1.1 on one connection: requests in, answers out, one after the other, all within bounds."""
 
+import time
 from collections.abc import Callable
+from email.utils import formatdate
 
 import attrs
 import h11
@@ -106,7 +108,10 @@ async def _next_event(
 
 async def _send(connection: h11.Connection, stream: trio.abc.Stream, answer: Answer, *, has_body: bool = True) -> None:
     body = answer.encoded()
-    headers = [("Content-Type", "application/json")] if body else []
+    # By the machine's clock: whoever sets his by the venue's looks here.
+    headers = [("Date", formatdate(time.time(), usegmt=True))]
+    if body:
+        headers.append(("Content-Type", "application/json"))
     if answer.status != 204:
         headers.append(("Content-Length", str(len(body))))
     sent = connection.send(h11.Response(status_code=answer.status, headers=headers, reason=b"")) or b""
