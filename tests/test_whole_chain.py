@@ -61,7 +61,7 @@ def assert_gaps_are_the_breaks(played: Played, expected: Walk, later: list[Playe
     """Assert that there are gaps where a book was lost and where the connection ended, and that snapshots end them."""
     assert expected.lost or not any(row.is_answer for row in played.rows), "a book was asked for that was not lost"
     end, books = played.record.committed_frame, expected.moments[-1].books
-    # A market of a later connection is asked for here too; it has no book that could be lost, but is missing in the end.
+    # A market of a later connection is asked for here too; it has no book to lose, but is missing in the end.
     gaps = [gap for gap in played.gaps if gap.market is None or gap.market in books or gap.frame_no != end]
     at_the_end = [(market, end) for market in books]
     assert sorted((gap.market or "", gap.frame_no) for gap in gaps) == sorted([*expected.lost, *at_the_end, ("", end)])
