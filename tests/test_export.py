@@ -128,7 +128,8 @@ def test_whatever_a_venue_sends_survives_export_and_import(
     exported(database, path, *markets)
     imported(other, path)
     assert rows_of(other) == rows_of(database, markets)
-    assert audit(other).is_clean
+    # A venue that uses a number twice has one of the two frames dropped, and the audit sees it: there as here.
+    assert audit(other).findings_count == audit(database).findings_count
 
 
 def test_a_market_is_exported_without_the_others_of_its_subscription(
