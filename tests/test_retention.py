@@ -284,6 +284,24 @@ async def test_the_task_tries_again_what_could_not_be(
             nursery.cancel_scope.cancel()
 
 
+async def test_a_clock_that_jumps_ahead_makes_no_day_old(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention_task, "RETRY_S", 0.01)
+    story(database)
+    wall = [NOON_NS - 30 * DAY_NS]
+    task = Retention(lambda: connect(database_url), 2, wall_ns=lambda: wall[0], clock_ns=lambda: 0)
+    wall[0] = NOON_NS
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(task.run)
+            await wait_for(lambda: "720.0 h ahead" in (task.statistics().problem or ""))
+            wall[0] = NOON_NS - 30 * DAY_NS
+            await wait_for(lambda: task.statistics().last_ns is not None)
+            nursery.cancel_scope.cancel()
+    assert task.statistics().partitions == 0
+
+
 async def test_for_ever_is_for_ever(autojump_clock: trio.testing.MockClock) -> None:
     def never() -> Database:
         raise AssertionError

@@ -18,8 +18,15 @@ from rlflow.units import Nanos
 INTERVAL_S = 3_600.0
 # Whatever held a lock longer than `retention.LOCK_TIMEOUT`, such as a notebook that loads a year, is given this time.
 RETRY_S = 300.0
+# A clock that is corrected moves by seconds. One that went further by itself must not make days old that are not.
+LARGEST_JUMP_NS: Nanos = 3_600 * 10**9
 
 _log = structlog.get_logger(__name__)
+
+
+def elapsed_ns() -> Nanos:
+    """Return what a clock shows that nobody sets and that goes on while the machine sleeps, where there is one."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @attrs.frozen
@@ -49,6 +56,10 @@ class Retention:
     connect: Callable[[], Database]
     keep_days: int
     wall_ns: Callable[[], Nanos] = time.time_ns
+    clock_ns: Callable[[], Nanos] = elapsed_ns
+    _began_ns: Nanos = attrs.field(
+        default=attrs.Factory(lambda self: self.wall_ns() - self.clock_ns(), takes_self=True), init=False
+    )
     _database: DatabaseThread = attrs.field(
         default=attrs.Factory(lambda self: DatabaseThread(self.connect), takes_self=True), init=False
     )
@@ -71,16 +82,26 @@ class Retention:
 
     async def _attempt(self) -> bool:
         """Return whether it went well."""
+        jump_ns = self.wall_ns() - self.clock_ns() - self._began_ns
+        if jump_ns > LARGEST_JUMP_NS:
+            return self._put_off(
+                f"the clock is {jump_ns / 3.6e12:,.1f} h ahead of what has passed since the start: set it right, "
+                "or start rlflow anew if it is right"
+            )
         before = first_day_kept(self.wall_ns(), self.keep_days)
         try:
             retired = await self._database.run(partial(retire, before=before))
         except (DatabaseAwayError, CommandError) as error:
             # A long reader, a database that is away, a command that does the same: all pass.
-            self._statistics = attrs.evolve(self._statistics, problem=str(error))
-            _log.warning("retention put off", reason=str(error))
-            return False
+            return self._put_off(str(error))
         self._note(retired)
         return True
+
+    def _put_off(self, reason: str) -> bool:
+        """Note why nothing was done, and return False."""
+        self._statistics = attrs.evolve(self._statistics, problem=reason)
+        _log.warning("retention put off", reason=reason)
+        return False
 
     def _note(self, retired: Retired) -> None:
         before = self._statistics
