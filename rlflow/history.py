@@ -10,6 +10,7 @@ known.
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
+from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
@@ -99,11 +100,15 @@ def load(
         SettingsError: the settings cannot be used.
         DatabaseAwayError: the database does not answer.
         ValueError: neither or both of `market` and `series` are given, or a time, the grid or the library is none.
+        ImportError: the library is not installed.
     """
     if (market is None) == (series is None):
         raise ValueError("give market or series")
     if library not in get_args(Library):
         raise ValueError(f"{library!r} is no library of frames: polars, pandas or arrow")
+    if library != "arrow" and find_spec(library) is None:
+        # Said before a year has been read.
+        raise ImportError(f"{library} is not installed: pip install {library}, or ask for library='arrow'")
     start_ns, end_ns = _nanos(start, 0), _nanos(end, END_OF_TIME)
     tables = HistoryTables(None if grid is None else _grid_ns(grid))
     read = Settings.from_environ(environ() if settings is None else settings)

@@ -192,3 +192,9 @@ def test_what_makes_no_sense_is_refused(story: Mapping[str, str]) -> None:
     with pytest.raises(CommandError, match="nothing is stored for prod"):
         history.load(MARKET, env="prod", settings=story)
     assert history.load("NOPE", settings=story).top.height == 0
+
+
+def test_a_library_that_is_not_there_is_said_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlflow.history.find_spec", lambda _name: None)
+    with pytest.raises(ImportError, match="pip install polars"):
+        history.load("KXA", settings={})
