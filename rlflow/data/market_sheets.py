@@ -19,9 +19,10 @@ from rlflow.data.backoff import Backoff
 from rlflow.data.database import Database
 from rlflow.data.database_thread import DatabaseThread
 from rlflow.data.market_details import MarketDetails
+from rlflow.data.persevering import persevere
 from rlflow.data.rest_client import TICKERS_PER_REQUEST, VenueClient
 from rlflow.data.sheet_rows import SheetBatch, store_sheets, unfinished
-from rlflow.errors import AnswerRejectedError, DatabaseAwayError, RestRefusedError, VenueAwayError
+from rlflow.errors import RestRefusedError
 from rlflow.kalshi.sheets import MarketSheet
 from rlflow.units import Nanos
 
@@ -31,7 +32,6 @@ GATHER_S: Final = 0.5
 LOOK_S: Final = 60.0
 # Sheets of some 2 KB in memory; the store has them all.
 _REMEMBERED = 5_000
-_PASSING = (VenueAwayError, RestRefusedError, AnswerRejectedError, DatabaseAwayError)
 
 _log = structlog.get_logger(__name__)
 
@@ -113,18 +113,7 @@ class MarketSheets:
         Raises:
             StoreError: the store is not one that we may write to.
         """
-        backoff = self.make_backoff()
-        while True:
-            began_s = trio.current_time()
-            try:
-                await self._ask_what_is_due()
-            except _PASSING as error:
-                self._note_error(str(error))
-                await trio.sleep(backoff.after(trio.current_time() - began_s))
-            else:
-                self._note_error(None)
-                backoff = self.make_backoff()
-                await self._wait_due()
+        await persevere(self._ask_what_is_due, self._wait_due, self._note_error, self.make_backoff)
 
     async def _ask_what_is_due(self) -> None:
         """Ask for all that is due, part by part, and store each part."""

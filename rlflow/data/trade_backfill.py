@@ -17,9 +17,10 @@ import trio
 from rlflow.data.backoff import Backoff
 from rlflow.data.database import Database
 from rlflow.data.database_thread import DatabaseThread
+from rlflow.data.persevering import persevere
 from rlflow.data.rest_client import VenueClient
 from rlflow.data.trade_rows import TradeGap, gaps_to_fill, markets_of, note_filled, store_missing
-from rlflow.errors import AnswerRejectedError, DatabaseAwayError, RestRefusedError, VenueAwayError
+from rlflow.errors import RestRefusedError
 from rlflow.kalshi.sheets import RestTrade
 from rlflow.units import Nanos
 
@@ -31,7 +32,6 @@ PATIENCE_NS: Final = 3_600 * 10**9
 FLUSH_LIMIT_S: Final = 30.0
 # So much of a market's trades is in memory at once: some ten thousand in the busiest hour.
 SLICE_S: Final = 3_600
-_PASSING = (VenueAwayError, RestRefusedError, AnswerRejectedError, DatabaseAwayError)
 # What the venue does not know has no trades.
 _NOT_KNOWN = frozenset({400, 404})
 
@@ -77,17 +77,7 @@ class TradeBackfill:
         Raises:
             StoreError: the store is not one that we may write to.
         """
-        backoff = self.make_backoff()
-        while True:
-            began_s = trio.current_time()
-            try:
-                await self.fill()
-            except _PASSING as error:
-                self._note_error(str(error))
-                await trio.sleep(backoff.after(trio.current_time() - began_s))
-            else:
-                self._note_error(None)
-                await trio.sleep(INTERVAL_S)
+        await persevere(self.fill, partial(trio.sleep, INTERVAL_S), self._note_error, self.make_backoff)
 
     async def fill(self) -> None:
         """Fill all gaps that have ended long enough ago."""
