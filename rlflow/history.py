@@ -4,8 +4,8 @@
 >>> day = history.load(series="KXBTC15M", start="2026-11-22", end="2026-11-23", grid="1s")
 >>> day.top.filter(pl.col("known")).group_by("market_ticker").agg(pl.col("spread").mean())
 
-Everything comes through `data.replay`: of captures that overlap the best one, gaps as rows, a book only while it is
-known.
+Everything comes through `data.history.replay`: of captures that overlap the best one, gaps as rows, a book only while
+it is known.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,11 +19,11 @@ import pyarrow.compute
 
 from rlflow.config import Settings
 from rlflow.data.database import Database
-from rlflow.data.export import markets_of
-from rlflow.data.history_tables import HistoryTables
-from rlflow.data.market_table import market_table
-from rlflow.data.rebuild import END_OF_TIME
-from rlflow.data.replay import replay
+from rlflow.data.history.export import markets_of
+from rlflow.data.history.rebuild import END_OF_TIME
+from rlflow.data.history.replay import replay
+from rlflow.data.history.tables import HistoryTables
+from rlflow.data.sheets.market_table import market_table
 from rlflow.data.stores import Stores
 from rlflow.environ import environ
 from rlflow.errors import CommandError

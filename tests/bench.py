@@ -22,9 +22,9 @@ from typing import Any
 
 import psutil
 
-from rlflow.data.audit import audit
 from rlflow.data.database import Database
-from rlflow.data.embedded import EmbeddedPostgres
+from rlflow.data.embedded.shared_server import EmbeddedPostgres
+from rlflow.data.history.audit import audit
 from tests.processor_time import Meter, saturated
 from tests.running import RLFLOW, Running, exchange, service
 from tests.taped_exchange import MESSAGES, TAPED

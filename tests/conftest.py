@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from rlflow.data.embedded import EmbeddedPostgres
+from rlflow.data.embedded.shared_server import EmbeddedPostgres
 
 
 @pytest.fixture(scope="session")

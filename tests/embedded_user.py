@@ -9,7 +9,7 @@ import pwd
 import sys
 from pathlib import Path
 
-from rlflow.data.embedded import EmbeddedPostgres
+from rlflow.data.embedded.shared_server import EmbeddedPostgres
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ import trio
 
 from rlflow.config import Settings
 from rlflow.data.database import Database
-from rlflow.data.feeds import FeedsStatus
-from rlflow.data.journal import Journal
+from rlflow.data.following.feeds import FeedsStatus
+from rlflow.data.journal.journal import Journal
 from rlflow.exchange.config import ExchangeConfig
 from rlflow.exchange.credentials import load_or_make_credentials
 from rlflow.exchange.server import Exchange, serve

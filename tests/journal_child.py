@@ -11,8 +11,8 @@ from itertools import count
 from pathlib import Path
 from uuid import UUID
 
-from rlflow.data.journal import Journal
-from rlflow.data.raw import RawStore
+from rlflow.data.journal.journal import Journal
+from rlflow.data.journal.raw import RawStore
 from rlflow.errors import JournalFullError
 from rlflow.session.records import Batch, Kind
 

@@ -7,8 +7,8 @@ from uuid import UUID
 import attrs
 import trio
 
-from rlflow.data.capture_log import CaptureLog
-from rlflow.data.journal import Journal
+from rlflow.data.feed.capture_log import CaptureLog
+from rlflow.data.journal.journal import Journal
 from rlflow.data.orderbook_state import OrderbookState
 from rlflow.data.write_queue import WriteQueue
 from rlflow.errors import DatabaseAwayError, OtherWriterError

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import attrs
 import psutil
 
-from rlflow.data.embedded import EmbeddedPostgres
+from rlflow.data.embedded.shared_server import EmbeddedPostgres
 from tests.running import Running
 
 # The share of a core from which on a process counts as saturated, and of all cores from which on the machine does.

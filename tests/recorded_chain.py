@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from rlflow.data.captures import CaptureRecord
 from rlflow.data.database import Database
-from rlflow.data.postgres import Connection
+from rlflow.data.store.captures import CaptureRecord
+from rlflow.data.store.postgres import Connection
 from tests.oracle import Frame
 from tests.raw_venue import loopback_authority
 from tests.running import Running, exchange, service, wait_for

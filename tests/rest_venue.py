@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from rlflow.data.backoff import Backoff
-from rlflow.data.rest_client import VenueClient
+from rlflow.data.rest.client import VenueClient
 
 ROOT = "/trade-api/v2"
 

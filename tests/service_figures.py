@@ -6,15 +6,15 @@ from uuid import UUID
 import attrs
 
 from rlflow.api.service import Figures
-from rlflow.data.capture_log import CaptureLogStatistics
-from rlflow.data.feeds import FeedsStatus, LaneStatus
-from rlflow.data.following import FollowingStatistics
-from rlflow.data.gap_log import GapEvent, GapStatistics
-from rlflow.data.journal import JournalStatistics
+from rlflow.data.books.gap_log import GapEvent, GapStatistics
+from rlflow.data.feed.capture_log import CaptureLogStatistics
+from rlflow.data.following.feeds import FeedsStatus, LaneStatus
+from rlflow.data.following.following import FollowingStatistics
+from rlflow.data.journal.journal import JournalStatistics
 from rlflow.data.orderbook_client import FeedStatus
 from rlflow.data.orderbook_state import BooksStatistics
-from rlflow.data.self_check import SelfCheckStatistics
-from rlflow.data.writer_protocols import WriterStatistics
+from rlflow.data.upkeep.self_check import SelfCheckStatistics
+from rlflow.data.writer.protocols import WriterStatistics
 from rlflow.metrics import Histogram
 from rlflow.session.rows import Counts
 

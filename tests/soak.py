@@ -21,9 +21,9 @@ import attrs
 import httpx
 import psutil
 
-from rlflow.data.audit import audit
 from rlflow.data.database import Database
-from rlflow.data.embedded import EmbeddedPostgres
+from rlflow.data.embedded.shared_server import EmbeddedPostgres
+from rlflow.data.history.audit import audit
 from tests.bench import say, show_machine
 from tests.running import Running, exchange, service
 

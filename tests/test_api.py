@@ -13,11 +13,11 @@ from quart_trio import QuartTrio
 from rlflow.api.app import create_app
 from rlflow.api.service import Service
 from rlflow.config import Settings
-from rlflow.data.capture_log import CaptureLogStatistics
-from rlflow.data.feeds import FeedsStatus
-from rlflow.data.following import Following, MarketLists
+from rlflow.data.feed.capture_log import CaptureLogStatistics
+from rlflow.data.following.feeds import FeedsStatus
+from rlflow.data.following.following import Following, MarketLists
 from rlflow.data.orderbook_state import BooksStatistics
-from rlflow.data.writer_protocols import WriterStatistics
+from rlflow.data.writer.protocols import WriterStatistics
 from rlflow.errors import FeedLostError
 from rlflow.kalshi.roster import Roster
 from rlflow.orderbook import BookView

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from rlflow.data.following import MarketLists
+from rlflow.data.following.following import MarketLists
 from rlflow.errors import VenueAwayError
 from rlflow.kalshi.lifecycle import MarketEvent, MarketLifecycle
 from rlflow.kalshi.notices import Heard

@@ -1,7 +1,7 @@
 """The layers of the package: a module imports only from lower rows, or from lower modules of its own package."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -23,6 +23,16 @@ LAYERS = (
     {"kalshi"},
     {"config", "metrics", "environ"},
     {"units", "errors", "setting_values"},
+)
+# The same for the packages and modules of `rlflow.data`.
+DATA_LAYERS = (
+    {"following", "upkeep", "sheets", "imports"},
+    {"history"},
+    {"orderbook_client", "orderbook_state", "write_queue", "stores", "database_thread"},
+    {"database"},
+    {"books", "writer"},
+    {"feed", "journal", "store", "embedded", "rest"},
+    {"backoff", "persevering", "tls", "lock", "key_file"},
 )
 PURE = {"kalshi", "orderbook", "session", "fills", "fees", "features", "tape"}
 # What would give a pure module a clock, a socket, a database or a random source.
@@ -55,9 +65,9 @@ def is_module(name: str) -> bool:
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
-def row(part: str) -> int:
-    rows = [number for number, layer in enumerate(LAYERS) if part in layer]
-    assert rows, f"rlflow.{part} stands in no layer"
+def row(part: str, layers: Sequence[set[str]] = LAYERS) -> int:
+    rows = [number for number, layer in enumerate(layers) if part in layer]
+    assert rows, f"{part} stands in no layer"
     return rows[0]
 
 
@@ -72,6 +82,15 @@ def test_a_module_imports_only_from_below(path: Path) -> None:
         if found.startswith("rlflow."):
             other = found.split(".")[1]
             assert other == own or row(other) > row(own), f"{name} imports {found}"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if "data" in path.parts], ids=module_name)
+def test_a_part_of_data_imports_only_from_below(path: Path) -> None:
+    own = module_name(path).split(".")[2:3]
+    for found in imports(path) if own else ():
+        if found.startswith("rlflow.data."):
+            other = found.split(".")[2]
+            assert own == [other] or row(other, DATA_LAYERS) >= row(own[0], DATA_LAYERS), f"{path} imports {found}"
 
 
 @pytest.mark.parametrize(

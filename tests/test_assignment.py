@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlflow.data.assignment import Assignment
+from rlflow.data.following.assignment import Assignment
 
 tickers = st.lists(st.integers(0, 40).map(lambda number: f"KX{number}"), max_size=30, unique=True)
 capacities = st.integers(1, 12)

@@ -7,8 +7,8 @@ import attrs
 import msgspec
 import pytest
 
-from rlflow.data.audit import AuditReport, audit
 from rlflow.data.database import Database
+from rlflow.data.history.audit import AuditReport, audit
 from rlflow.session.rows import Counts, RejectRow, Rows
 from tests.rows_by_hand import (
     MARKET,

@@ -9,8 +9,8 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlflow.data.capture_log import CaptureLog, new_capture_id
-from rlflow.data.journal import Journal
+from rlflow.data.feed.capture_log import CaptureLog, new_capture_id
+from rlflow.data.journal.journal import Journal
 from rlflow.errors import FeedLostError, JournalFullError
 from rlflow.session.records import Batch, Closed, Kind, Opened, Stale
 

@@ -7,8 +7,8 @@ from uuid import UUID
 import attrs
 import pytest
 
-from rlflow.data.catch_up import CatchUp
-from rlflow.data.journal import Journal
+from rlflow.data.journal.journal import Journal
+from rlflow.data.writer.catch_up import CatchUp
 from rlflow.session.records import Batch, Kind, Opened, local_batch
 from rlflow.session.session import Session
 from rlflow.supervisor.service import close_leftovers

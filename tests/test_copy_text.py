@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlflow.data.copy_text import COPY_TARGETS, decimal_text, escaped, json_text, levels_from_json, levels_json
+from rlflow.data.store.copy_text import COPY_TARGETS, decimal_text, escaped, json_text, levels_from_json, levels_json
 from rlflow.session.rows import InvalidState, ResumeState
 from rlflow.units import MAX_COUNT
 from tests.rows_by_hand import delta, first, snapshot

@@ -9,8 +9,8 @@ import msgspec
 import psycopg
 import pytest
 
-from rlflow.data import postgres
 from rlflow.data.database import Database
+from rlflow.data.store import postgres
 from rlflow.errors import DatabaseAwayError, OtherWriterError, StoreError
 from rlflow.session.records import Closed
 from rlflow.session.rows import Counts, RejectRow, ResumeState, Rows

@@ -18,7 +18,7 @@ from rlflow.cli.venue_checks import judge_clock, judge_key, venue_findings
 from rlflow.config import Settings
 from rlflow.data.database import Database
 from rlflow.data.lock import DirectoryLock
-from rlflow.data.partitions import StoreSize
+from rlflow.data.store.partitions import StoreSize
 from rlflow.kalshi.auth import generate_private_key_pem
 from tests import running
 

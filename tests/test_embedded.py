@@ -18,11 +18,11 @@ import psutil
 import psycopg
 import pytest
 
-from rlflow.data import embedded as embedded_module
-from rlflow.data import embedded_programs
-from rlflow.data.embedded import EmbeddedPostgres
-from rlflow.data.embedded_files import is_open_to_all, locate
-from rlflow.data.embedded_locks import starting_or_stopping
+from rlflow.data.embedded import programs as embedded_programs
+from rlflow.data.embedded import shared_server as embedded_module
+from rlflow.data.embedded.files import is_open_to_all, locate
+from rlflow.data.embedded.locks import starting_or_stopping
+from rlflow.data.embedded.shared_server import EmbeddedPostgres
 from rlflow.errors import StoreError
 
 ROOT = os.geteuid() == 0

@@ -13,12 +13,12 @@ import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from rlflow.data.audit import audit
 from rlflow.data.database import Database
-from rlflow.data.export import Exported, export, markets_of
-from rlflow.data.export_files import export_target
-from rlflow.data.importer import ImportedFile, import_files
-from rlflow.data.stored_rows import Selection, StoredRow, stored_rows
+from rlflow.data.history.audit import audit
+from rlflow.data.history.export import Exported, export, markets_of
+from rlflow.data.history.export_files import export_target
+from rlflow.data.history.stored_rows import Selection, StoredRow, stored_rows
+from rlflow.data.imports.importer import ImportedFile, import_files
 from rlflow.recordings import Form, read_recording
 from rlflow.session.books import Limits
 from rlflow.session.rows import DeltaRow, SnapshotRow
@@ -268,7 +268,7 @@ def test_a_table_has_every_row_with_exact_values(database: Database, tmp_path: P
 
 
 def test_progress_ends_with_everything(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlflow.data.export._ROWS_PER_PROGRESS", 4)
+    monkeypatch.setattr("rlflow.data.history.export._ROWS_PER_PROGRESS", 4)
     story(database)
     told: list[tuple[int, int]] = []
     with export_target(tmp_path / "x", "ndjson") as target:

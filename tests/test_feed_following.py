@@ -10,7 +10,7 @@ import trio.testing
 from wsproto.events import CloseConnection, TextMessage
 
 from rlflow.data.backoff import Backoff
-from rlflow.data.capture_log import CaptureLog
+from rlflow.data.feed.capture_log import CaptureLog
 from rlflow.data.orderbook_client import OrderbookClient
 from rlflow.kalshi.notices import BookValid, Notice
 from rlflow.session.records import Batch, Kind, Opened, Stale

@@ -7,8 +7,8 @@ import pytest
 import trio
 import trio.testing
 
-from rlflow.data.feeds import Feeds, Lane
-from rlflow.data.following import LIST_INTERVAL_S, PAUSE_S, RETRY_S, Following, MarketLists
+from rlflow.data.following.feeds import Feeds, Lane
+from rlflow.data.following.following import LIST_INTERVAL_S, PAUSE_S, RETRY_S, Following, MarketLists
 from rlflow.data.orderbook_client import FeedState, FeedStatus
 from rlflow.errors import FeedLostError, VenueAwayError
 from rlflow.kalshi.lifecycle import LIFECYCLE, EventFeeUpdate, FeeUpdate, MarketEvent, MarketLifecycle

@@ -11,8 +11,8 @@ from polars.testing import assert_frame_equal
 
 from rlflow import history
 from rlflow.data.database import Database
-from rlflow.data.importer import import_files
-from rlflow.data.rebuild import book_at
+from rlflow.data.history.rebuild import book_at
+from rlflow.data.imports.importer import import_files
 from rlflow.errors import CommandError
 from tests.recordings import make
 from tests.rows_by_hand import MARKET, MS, NOON_NS, delta, first, following, gap, gap_end, received, snapshot, trade
@@ -171,7 +171,7 @@ def test_a_series_is_loaded_market_by_market(settings: Mapping[str, str], tmp_pa
 
 def test_tables_of_many_rows_are_packed_in_portions(story: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = history.load(MARKET, settings=story)
-    monkeypatch.setattr("rlflow.data.history_tables._ROWS_PER_CHUNK", 2)
+    monkeypatch.setattr("rlflow.data.history.tables._ROWS_PER_CHUNK", 2)
     packed = history.load(MARKET, settings=story)
     assert_frame_equal(packed.top, whole.top)
     assert_frame_equal(packed.deltas, whole.deltas)

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from rlflow.data import importer
 from rlflow.data.database import Database
-from rlflow.data.importer import ImportedFile, import_files
+from rlflow.data.imports import importer
+from rlflow.data.imports.importer import ImportedFile, import_files
 from rlflow.errors import StoreError
 from rlflow.recordings import read_recording
 from rlflow.session.session import Session
@@ -190,7 +190,7 @@ def whole_and_empty(
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from rlflow.data import importer
+from rlflow.data.imports import importer
 from rlflow.data.database import Database
 importer.ROWS_PER_COMMIT = 100
 def kill(done, total):

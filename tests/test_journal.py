@@ -14,10 +14,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rlflow.data.disk_guard import DiskGuard
-from rlflow.data.journal import Journal
-from rlflow.data.journal_segment import segment_paths
-from rlflow.data.raw import RawStore
+from rlflow.data.journal.disk_guard import DiskGuard
+from rlflow.data.journal.journal import Journal
+from rlflow.data.journal.raw import RawStore
+from rlflow.data.journal.segment import segment_paths
 from rlflow.errors import JournalFullError, StoreError
 from rlflow.session.records import Batch, Closed, Kind, Opened, local_batch
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlflow.data.journal import Journal
-from rlflow.data.journal_format import SegmentHeader, encode_header
-from rlflow.data.journal_segment import segment_paths
+from rlflow.data.journal.format import SegmentHeader, encode_header
+from rlflow.data.journal.journal import Journal
+from rlflow.data.journal.segment import segment_paths
 from rlflow.errors import CorruptJournalError, StoreError
 from rlflow.session.records import Batch, Closed, Kind, local_batch
 from tests import journal_child

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rlflow.data.journal_format import (
+from rlflow.data.journal.format import (
     RECORD_MARKER,
     STORE_ID_ROOM,
     SegmentHeader,

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from rlflow.data.journal import Journal
+from rlflow.data.journal.journal import Journal
 from rlflow.session.records import Batch, Kind
 
 FRAME = (

@@ -12,12 +12,12 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlflow.data.ask_schedule import FIRST_RETRY_S, INTERVAL_S, LAST_RETRY_S, AskSchedule
 from rlflow.data.backoff import Backoff
 from rlflow.data.database import Database
-from rlflow.data.fee_changes import Fee, FeeRow, SeenFees, fee_at, market_fee_at, read_fees, updated
-from rlflow.data.market_sheets import MarketSheets
-from rlflow.data.sheet_rows import unfinished
+from rlflow.data.sheets.ask_schedule import FIRST_RETRY_S, INTERVAL_S, LAST_RETRY_S, AskSchedule
+from rlflow.data.sheets.fee_changes import Fee, FeeRow, SeenFees, fee_at, market_fee_at, read_fees, updated
+from rlflow.data.sheets.market_sheets import MarketSheets
+from rlflow.data.sheets.sheet_rows import unfinished
 from rlflow.errors import DatabaseAwayError
 from tests.rest_venue import Answer, Asked, RestVenue, answer, by_path, rest_venue
 from tests.rows_by_hand import MARKET, NOON_NS, first
@@ -67,7 +67,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlflow.data.market_sheets.GATHER_S", 0.02)
+    monkeypatch.setattr("rlflow.data.sheets.market_sheets.GATHER_S", 0.02)
 
 
 @attrs.frozen
@@ -164,7 +164,7 @@ async def test_a_recorded_market_is_asked_for_until_it_is_final_and_not_after(
 async def test_a_market_that_is_not_there_yet_is_found_later(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rlflow.data.ask_schedule.FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr("rlflow.data.sheets.ask_schedule.FIRST_RETRY_S", 0.01)
     listing = Listing()
     async with running(listing, connector(database_url)) as now:
         now.sheets.learn([MARKET])

@@ -7,13 +7,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from rlflow.data import postgres
-from rlflow.data.audit import audit
 from rlflow.data.database import Database
-from rlflow.data.migrations import MIGRATIONS
-from rlflow.data.partitions import DAY_NS, day_of, partition_name
-from rlflow.data.postgres import Connection
-from rlflow.data.schema import open_store, schema_script
+from rlflow.data.history.audit import audit
+from rlflow.data.store import postgres
+from rlflow.data.store.migrations import MIGRATIONS
+from rlflow.data.store.partitions import DAY_NS, day_of, partition_name
+from rlflow.data.store.postgres import Connection
+from rlflow.data.store.schema import open_store, schema_script
 from rlflow.errors import DatabaseAwayError
 from tests.rows_by_hand import NOON_NS, first, following, trade
 

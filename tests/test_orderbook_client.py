@@ -17,8 +17,8 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 from wsproto.events import CloseConnection, Event, Pong, TextMessage
 
 from rlflow.data.backoff import Backoff
-from rlflow.data.capture_log import CaptureLog
-from rlflow.data.connection import VenueAddress
+from rlflow.data.feed.capture_log import CaptureLog
+from rlflow.data.feed.connection import VenueAddress
 from rlflow.data.orderbook_client import Admission, OrderbookClient
 from rlflow.errors import FeedLostError, KeyRefusedError, Problem, SettingsError
 from rlflow.kalshi.notices import BooksInvalid, BookValid, Notice

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from rlflow.data.journal import Journal
+from rlflow.data.journal.journal import Journal
 from rlflow.kalshi.notices import BookValid, Heard
 from rlflow.session.records import Opened
 from tests.pipeline import TICKER, MemoryStore, Pipeline, delta, snapshot

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlflow.data import partitions
 from rlflow.data.database import Database
-from rlflow.data.partitions import DAY_NS, TABLES, day_of, day_of_partition, partition_name
+from rlflow.data.store import partitions
+from rlflow.data.store.partitions import DAY_NS, TABLES, day_of, day_of_partition, partition_name
 from rlflow.errors import DatabaseAwayError
 from tests.rows_by_hand import MARKET, NOON_NS, delta, first, following
 

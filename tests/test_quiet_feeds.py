@@ -1,6 +1,6 @@
 """When a quiet feed is asked whether it still would say something, and when it is not believed any more."""
 
-from rlflow.data.quiet_feeds import ANSWER_S, QUIET_S, Doubt, QuietFeeds
+from rlflow.data.following.quiet_feeds import ANSWER_S, QUIET_S, Doubt, QuietFeeds
 
 
 def test_a_feed_that_has_said_something_lately_is_left_in_peace() -> None:

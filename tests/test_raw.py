@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from rlflow.data.disk_guard import DiskGuard
-from rlflow.data.journal import Journal
-from rlflow.data.journal_segment import segment_paths
-from rlflow.data.raw import RawStore, segment_batches
+from rlflow.data.journal.disk_guard import DiskGuard
+from rlflow.data.journal.journal import Journal
+from rlflow.data.journal.raw import RawStore, segment_batches
+from rlflow.data.journal.segment import segment_paths
 from rlflow.errors import CorruptJournalError
 from rlflow.session.records import Batch, Kind
 

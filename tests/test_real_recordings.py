@@ -17,10 +17,10 @@ import attrs
 import pytest
 from psycopg import sql
 
-from rlflow.data.audit import audit
 from rlflow.data.database import Database
-from rlflow.data.importer import ImportedFile, import_files
-from rlflow.data.rebuild import book_at
+from rlflow.data.history.audit import audit
+from rlflow.data.history.rebuild import book_at
+from rlflow.data.imports.importer import ImportedFile, import_files
 from rlflow.orderbook import BookView
 from rlflow.recordings import Form, Recording, read_recording
 from rlflow.session.records import Batch

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlflow.data.audit import audit
 from rlflow.data.database import Database
-from rlflow.data.rebuild import book_at
-from rlflow.data.removals import NOT_SUBSCRIBED
+from rlflow.data.history.audit import audit
+from rlflow.data.history.rebuild import book_at
+from rlflow.data.store.removals import NOT_SUBSCRIBED
 from rlflow.errors import CommandError
 from rlflow.orderbook import BookView
 from rlflow.session.books import Limits

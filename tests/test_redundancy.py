@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from rlflow.data.capture_log import Capture
-from rlflow.data.journal import Journal
+from rlflow.data.feed.capture_log import Capture
+from rlflow.data.journal.journal import Journal
 from rlflow.orderbook import BookView
 from rlflow.session.records import Opened
 from tests.pipeline import TICKER, MemoryStore, Pipeline, delta, snapshot

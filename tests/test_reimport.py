@@ -10,13 +10,13 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from rlflow.data.audit import audit
 from rlflow.data.database import Database
-from rlflow.data.journal import Journal
-from rlflow.data.kept_frames import KeptFrames
-from rlflow.data.raw import RawStore
-from rlflow.data.reimport import Reimported, reimport
-from rlflow.data.stored_rows import Selection, StoredRow, stored_rows
+from rlflow.data.history.audit import audit
+from rlflow.data.history.stored_rows import Selection, StoredRow, stored_rows
+from rlflow.data.imports.reimport import Reimported, reimport
+from rlflow.data.journal.journal import Journal
+from rlflow.data.journal.kept_frames import KeptFrames
+from rlflow.data.journal.raw import RawStore
 from rlflow.errors import CommandError
 from rlflow.session import session as session_module
 from rlflow.session.reading import read_trade

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlflow.data.database import Database
-from rlflow.data.rebuild import book_at
-from rlflow.data.replay import NOTHING_RECORDED, Replayed, replay
-from rlflow.data.replayed_book import ReplayedBook
-from rlflow.data.stored_rows import Selection, StoredRow, stored_rows
+from rlflow.data.history.rebuild import book_at
+from rlflow.data.history.replay import NOTHING_RECORDED, Replayed, replay
+from rlflow.data.history.replayed_book import ReplayedBook
+from rlflow.data.history.stored_rows import Selection, StoredRow, stored_rows
 from rlflow.session.books import Limits
 from rlflow.session.rows import DeltaRow, GapRow, RemovedState, Rows, SnapshotRow, TradeRow
 from rlflow.session.session import Session
@@ -360,7 +360,7 @@ def test_trades_that_were_fetched_later_come_at_the_venues_time_and_close_their_
 
 
 def test_many_rows_stream_in_portions(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlflow.data.stored_rows._ROWS_PER_FETCH", 7)
+    monkeypatch.setattr("rlflow.data.history.stored_rows._ROWS_PER_FETCH", 7)
     rows = first()
     deltas = [delta(number, "yes", 4300, 1, number - 4) for number in range(4, 60)]
     database.commit([rows, following(rows, *deltas)])

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlflow.data.backoff import Backoff
-from rlflow.data.rest_client import TICKERS_PER_REQUEST, VenueClient
-from rlflow.data.rest_limits import REQUEST_COST, SHARE, TokenBucket
-from rlflow.data.rest_requests import ATTEMPTS
+from rlflow.data.rest.client import TICKERS_PER_REQUEST, VenueClient
+from rlflow.data.rest.limits import REQUEST_COST, SHARE, TokenBucket
+from rlflow.data.rest.requests import ATTEMPTS
 from rlflow.errors import AnswerRejectedError, Problem, RestRefusedError, SettingsError, VenueAwayError
 from rlflow.kalshi.answers import BucketLimits
 from tests.rest_venue import ROOT, Answer, Asked, answer, by_path, in_turn, rest_venue
@@ -75,7 +75,7 @@ async def test_one_item_that_cannot_be_read_spoils_no_other() -> None:
 
 
 async def test_a_list_that_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlflow.data.rest_client.MAX_PAGES", 3)
+    monkeypatch.setattr("rlflow.data.rest.client.MAX_PAGES", 3)
     with trio.fail_after(LIMIT_S):
         async with (
             rest_venue(lambda _: answer(trades=[], cursor="again")) as venue,
@@ -290,7 +290,7 @@ def test_a_drained_bucket_makes_the_next_request_wait() -> None:
 
 
 async def test_an_answer_that_is_too_large_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlflow.data.rest_requests.MAX_ANSWER_BYTES", 100_000)
+    monkeypatch.setattr("rlflow.data.rest.requests.MAX_ANSWER_BYTES", 100_000)
     large = Answer(200, b" " * 10_000_000)
     with trio.fail_after(LIMIT_S):
         async with rest_venue(in_turn(large, answer(**STATUS))) as venue, venue.client() as client:

@@ -12,14 +12,14 @@ import psycopg
 import pytest
 import trio
 
-from rlflow.data import retention, retention_task
-from rlflow.data.audit import audit
 from rlflow.data.database import Database
-from rlflow.data.partitions import DAY_NS, TABLES, partition_name
-from rlflow.data.rebuild import book_at
-from rlflow.data.replay import replay
-from rlflow.data.retention import first_day_kept, plan_retention, retire
-from rlflow.data.retention_task import Retention
+from rlflow.data.history.audit import audit
+from rlflow.data.history.rebuild import book_at
+from rlflow.data.history.replay import replay
+from rlflow.data.store.partitions import DAY_NS, TABLES, partition_name
+from rlflow.data.upkeep import retention, retention_task
+from rlflow.data.upkeep.retention import first_day_kept, plan_retention, retire
+from rlflow.data.upkeep.retention_task import Retention
 from rlflow.errors import CommandError, DatabaseAwayError
 from rlflow.orderbook import BookView
 from rlflow.session.rows import Counts, RejectRow, ResumeState, Rows

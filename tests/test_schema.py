@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 import rlflow
-from rlflow.data import postgres
 from rlflow.data.database import Database
-from rlflow.data.postgres import Connection
-from rlflow.data.schema import Store, open_store, schema_script
+from rlflow.data.store import postgres
+from rlflow.data.store.postgres import Connection
+from rlflow.data.store.schema import Store, open_store, schema_script
 from rlflow.errors import StoreError
 from tests.rows_by_hand import first
 

@@ -6,9 +6,9 @@ import attrs
 import pytest
 import trio
 
+from rlflow.data.books.storage_loss import Loss
 from rlflow.data.database import Database
-from rlflow.data.self_check import SelfCheck
-from rlflow.data.storage_loss import Loss
+from rlflow.data.upkeep.self_check import SelfCheck
 from rlflow.orderbook import BookView
 from rlflow.session.records import Batch, Kind, Opened, local_batch
 from rlflow.session.rows import GapRow

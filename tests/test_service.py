@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from rlflow.data.capture_log import new_capture_id
-from rlflow.data.embedded_files import locate
-from rlflow.data.journal import Journal
+from rlflow.data.embedded.files import locate
+from rlflow.data.feed.capture_log import new_capture_id
+from rlflow.data.journal.journal import Journal
 from rlflow.session.records import Batch, Kind, Opened, local_batch
 from tests.running import Running, clean_environ, exchange, process, service, wait_for
 

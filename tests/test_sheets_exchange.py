@@ -10,10 +10,10 @@ import pytest
 import trio
 
 from rlflow.data.database import Database
-from rlflow.data.fee_changes import Fee, read_fees
-from rlflow.data.market_sheets import MarketSheets
-from rlflow.data.rest_client import VenueClient
-from rlflow.data.trade_backfill import TradeBackfill
+from rlflow.data.rest.client import VenueClient
+from rlflow.data.sheets.fee_changes import Fee, read_fees
+from rlflow.data.sheets.market_sheets import MarketSheets
+from rlflow.data.sheets.trade_backfill import TradeBackfill
 from rlflow.errors import RestRefusedError
 from rlflow.exchange.config import DEFAULT_TICKERS
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials

@@ -7,9 +7,9 @@ import attrs
 import pytest
 import trio
 
-from rlflow.data.capture_log import Capture, CaptureLog
-from rlflow.data.disk_guard import DiskGuard
-from rlflow.data.journal import Journal
+from rlflow.data.feed.capture_log import Capture, CaptureLog
+from rlflow.data.journal.disk_guard import DiskGuard
+from rlflow.data.journal.journal import Journal
 from rlflow.data.orderbook_state import OrderbookState
 from rlflow.errors import JournalFullError
 from rlflow.session.records import Batch, Opened

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from rlflow.data.journal import Journal
+from rlflow.data.journal.journal import Journal
 from rlflow.session.records import Opened
 from rlflow.session.rows import Counts
 from tests.pipeline import MemoryStore, Pipeline, delta, record, run_to_the_end, snapshot, wait_until

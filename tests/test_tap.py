@@ -12,8 +12,8 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import CloseConnection, Event, Message, Pong, TextMessage
 
-from rlflow.data.frame_splitter import FrameSplitter
-from rlflow.data.tap import TapStream
+from rlflow.data.feed.frame_splitter import FrameSplitter
+from rlflow.data.feed.tap import TapStream
 from tests.raw_venue import BINARY, CLOSE, PING, PONG, TEXT, Peer, accept, close_frame, frame
 
 LIMIT = 2**16

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from rlflow.data.backoff import Backoff
-from rlflow.data.rest_client import VenueClient
+from rlflow.data.rest.client import VenueClient
 from rlflow.errors import VenueAwayError
 from tests.raw_venue import loopback_authority
 from tests.test_architecture import MODULES, module_name

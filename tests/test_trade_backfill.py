@@ -11,11 +11,11 @@ import msgspec
 import pytest
 import trio
 
-from rlflow.data.audit import audit
 from rlflow.data.backoff import Backoff
 from rlflow.data.database import Database
-from rlflow.data.trade_backfill import TradeBackfill
-from rlflow.data.trade_rows import MARGIN_NS, REACH_NS
+from rlflow.data.history.audit import audit
+from rlflow.data.sheets.trade_backfill import TradeBackfill
+from rlflow.data.sheets.trade_rows import MARGIN_NS, REACH_NS
 from rlflow.errors import DatabaseAwayError
 from rlflow.session.rows import Rows
 from tests.rest_venue import Answer, Asked, RestVenue, answer, rest_venue
@@ -224,7 +224,7 @@ async def test_an_interrupted_filling_is_taken_up_again(database: Database, data
 async def test_nothing_is_stored_before_the_writer_has_caught_up(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rlflow.data.trade_backfill.FLUSH_LIMIT_S", 0.05)
+    monkeypatch.setattr("rlflow.data.sheets.trade_backfill.FLUSH_LIMIT_S", 0.05)
     database.commit(lossy())
     with trio.fail_after(LIMIT_S):
         async with (

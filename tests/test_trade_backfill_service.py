@@ -9,10 +9,10 @@ import httpx
 import psycopg
 import trio
 
-from rlflow.data.audit import audit
 from rlflow.data.database import Database
-from rlflow.data.rest_client import VenueClient
-from rlflow.data.trade_backfill import TradeBackfill
+from rlflow.data.history.audit import audit
+from rlflow.data.rest.client import VenueClient
+from rlflow.data.sheets.trade_backfill import TradeBackfill
 from rlflow.exchange.credentials import load_or_make_credentials
 from rlflow.kalshi.sheets import RestTrade
 from tests.running import Running, exchange, service, wait_for

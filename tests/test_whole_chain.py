@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rlflow.data.database import Database
-from rlflow.data.rebuild import book_at
+from rlflow.data.history.rebuild import book_at
 from tests import small_tapes
 from tests.real_recordings import BTC, DATA, DEMO, GOLD, LARGEST, LEGACY, connections
 from tests.recorded_chain import SCHEMA, Played, play, read_back

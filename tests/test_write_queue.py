@@ -8,9 +8,9 @@ import pytest
 import trio
 
 from rlflow.data import write_queue
-from rlflow.data.catch_up import CatchUp
-from rlflow.data.journal import Journal
+from rlflow.data.journal.journal import Journal
 from rlflow.data.write_queue import WriteQueue
+from rlflow.data.writer.catch_up import CatchUp
 from rlflow.errors import OtherWriterError
 from rlflow.session.records import Batch, Opened
 from rlflow.session.rows import Rows
@@ -237,7 +237,7 @@ async def test_the_journal_gets_room_while_the_writer_is_still_catching_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a long outage the journal is full: frames stay unprotected, and may be lost, until it has room."""
-    monkeypatch.setattr("rlflow.data.catch_up.ROWS_PER_COMMIT", 1)
+    monkeypatch.setattr("rlflow.data.writer.catch_up.ROWS_PER_COMMIT", 1)
     monkeypatch.setattr("rlflow.data.write_queue.STEP_S", 0.0)
     small = Journal.open(tmp_path / "small", max_bytes=8192, segment_bytes=1024, min_free_bytes=0)
 

@@ -26,7 +26,7 @@ from rlflow.api.service import Figures, Service
 from rlflow.api.snapshot import snapshot_json
 from rlflow.api.status import status_json
 from rlflow.config import Settings
-from rlflow.data.following import UnknownMarketError
+from rlflow.data.following.following import UnknownMarketError
 from rlflow.errors import FeedLostError
 from rlflow.orderbook import BookView
 

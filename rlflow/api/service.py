@@ -9,13 +9,13 @@ import trio
 
 from rlflow.api.watch import Progress, Watch
 from rlflow.config import Settings
-from rlflow.data.capture_log import CaptureLogStatistics
-from rlflow.data.feeds import FeedsStatus
-from rlflow.data.following import FollowingStatistics
-from rlflow.data.journal import JournalStatistics
+from rlflow.data.feed.capture_log import CaptureLogStatistics
+from rlflow.data.following.feeds import FeedsStatus
+from rlflow.data.following.following import FollowingStatistics
+from rlflow.data.journal.journal import JournalStatistics
 from rlflow.data.orderbook_state import BooksStatistics
-from rlflow.data.self_check import SelfCheckStatistics
-from rlflow.data.writer_protocols import WriterStatistics
+from rlflow.data.upkeep.self_check import SelfCheckStatistics
+from rlflow.data.writer.protocols import WriterStatistics
 from rlflow.kalshi.roster import Followed
 from rlflow.orderbook import BookView
 from rlflow.session.rows import Counts
@@ -63,7 +63,7 @@ class Feeds(Protocol):
 
 
 class Following(Protocol):
-    """The roster of markets; see `data.following.Following`."""
+    """The roster of markets; see `data.following.following.Following`."""
 
     def followed(self) -> tuple[str, ...]:
         """Return the markets that are followed now."""

@@ -13,8 +13,8 @@ import click
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from rlflow.cli.options import env_option, load_settings
-from rlflow.data import postgres
-from rlflow.data.dump_file import DumpedStore, open_dump, read_dump
+from rlflow.data.imports.dump_file import DumpedStore, open_dump, read_dump
+from rlflow.data.store import postgres
 from rlflow.data.stores import Stores
 from rlflow.errors import CommandError
 

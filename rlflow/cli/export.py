@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from rlflow.cli.options import MOMENT, env_option, open_store, progress_bar
-from rlflow.data.export import export as export_rows
-from rlflow.data.export import markets_of
-from rlflow.data.export_files import FORMATS, export_target
-from rlflow.data.rebuild import END_OF_TIME
+from rlflow.data.history.export import export as export_rows
+from rlflow.data.history.export import markets_of
+from rlflow.data.history.export_files import FORMATS, export_target
+from rlflow.data.history.rebuild import END_OF_TIME
 from rlflow.errors import CommandError
 from rlflow.units import Nanos
 

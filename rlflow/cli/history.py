@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from rlflow.cli.options import MOMENT, env_option, open_store, progress_bar
-from rlflow.data import audit as auditing
-from rlflow.data.rebuild import book_at
+from rlflow.data.history import audit as auditing
+from rlflow.data.history.rebuild import book_at
 from rlflow.errors import CommandError
 from rlflow.orderbook import BookView
 from rlflow.session.rows import Levels

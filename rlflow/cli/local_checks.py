@@ -9,14 +9,14 @@ import httpx
 
 from rlflow.cli.findings import Finding, note, ok, problem, warning
 from rlflow.config import Settings
-from rlflow.data import postgres
-from rlflow.data.disk_guard import free_bytes_of
-from rlflow.data.embedded_files import holds_data
-from rlflow.data.journal import MIN_FREE_BYTES
+from rlflow.data.embedded.files import holds_data
+from rlflow.data.journal.disk_guard import free_bytes_of
+from rlflow.data.journal.journal import MIN_FREE_BYTES
 from rlflow.data.key_file import exposure
 from rlflow.data.lock import holder
-from rlflow.data.partitions import StoreSize, size_of
-from rlflow.data.schema import NEWEST_VERSION, read_store, use_schema
+from rlflow.data.store import postgres
+from rlflow.data.store.partitions import StoreSize, size_of
+from rlflow.data.store.schema import NEWEST_VERSION, read_store, use_schema
 from rlflow.data.stores import Stores
 from rlflow.errors import DatabaseAwayError, SettingsError, StoreError
 from rlflow.kalshi.auth import kind_of, load_private_key

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from rlflow.cli.options import load_settings
 from rlflow.config import PUBLIC_API_URL, Settings
-from rlflow.data.rest_client import VenueClient
+from rlflow.data.rest.client import VenueClient
 from rlflow.errors import CommandError, PeerError, TransientError
 from rlflow.kalshi.auth import Signer
 from rlflow.kalshi.sheets import STATUS_FILTERS, MarketSheet

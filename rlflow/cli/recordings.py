@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from rlflow.cli.options import RECORDING_FILE, load_settings, progress_bar
-from rlflow.data.importer import ImportedFile, import_files
+from rlflow.data.imports.importer import ImportedFile, import_files
 from rlflow.data.stores import Stores
 from rlflow.errors import CommandError
 

@@ -5,9 +5,9 @@ from uuid import UUID
 import click
 
 from rlflow.cli.options import env_option, load_settings, open_store
-from rlflow.data.kept_frames import KeptFrames
-from rlflow.data.reimport import Reimported
-from rlflow.data.reimport import reimport as make_anew
+from rlflow.data.imports.reimport import Reimported
+from rlflow.data.imports.reimport import reimport as make_anew
+from rlflow.data.journal.kept_frames import KeptFrames
 
 
 @click.command()

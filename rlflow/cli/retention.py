@@ -6,8 +6,8 @@ import time
 import click
 
 from rlflow.cli.options import env_option, open_store
-from rlflow.data.partitions import day_of_partition
-from rlflow.data.retention import RetentionPlan, first_day_kept, plan_retention, retire
+from rlflow.data.store.partitions import day_of_partition
+from rlflow.data.upkeep.retention import RetentionPlan, first_day_kept, plan_retention, retire
 
 
 class Days(click.ParamType[int]):

@@ -12,7 +12,7 @@ import trio
 
 from rlflow.cli.findings import Finding, note, ok, problem, warning
 from rlflow.config import Settings
-from rlflow.data.connection import Connection, VenueAddress, run_connection
+from rlflow.data.feed.connection import Connection, VenueAddress, run_connection
 from rlflow.data.tls import verifying_context
 from rlflow.errors import FeedLostError, KeyRefusedError, SettingsError
 from rlflow.kalshi.auth import Signer

@@ -1,10 +1,12 @@
-"""From socket to table: the feed, the journal, the live books, the writer and the database.
+"""From socket to table, and back: every part that touches the venue, the disk or the database.
 
-Beside that stands what is asked of the venue by REST (`rest_client`): the data sheets of markets (`market_sheets`) and
-the trades that a gap lost (`trade_backfill`). Which markets are recorded (`following`), and over which connections
-(`feeds`), follows from both. The way of a frame never waits for REST.
+The way of a frame::
 
-What is stored comes back as a book at a moment (`rebuild`), as the rows that were live (`replay`, on which `export` and
-the frames of notebooks stand), and as a proof that all is well (`audit`). `importer`, `reimport` and `retention` change
-what is stored, beside a running service.
+    feed ──▶ journal ──▶ orderbook_state ──▶ write_queue ──▶ database
+    (orderbook_client)      (books)            (writer)       (store)
+
+Which markets come over which connections is decided in `following`. Beside the way of a frame stands what is asked of
+the venue by `rest` and kept in `sheets`; no frame ever waits for it. What is stored is read by `history`, and changed
+by `imports` and `upkeep` beside a running service. Each package imports only from those that stand below it in
+`tests/test_architecture.py`.
 """

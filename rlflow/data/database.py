@@ -14,14 +14,14 @@ from uuid import UUID
 import attrs
 import structlog
 
-from rlflow.data import captures, postgres, recorders
-from rlflow.data.captures import CaptureRecord
-from rlflow.data.copy_text import COPY_TARGETS, storable
-from rlflow.data.partitions import DayPartitions, StoreSize, day_number, size_of
-from rlflow.data.poison import find_refused, frames_with_data, only, quarantine
-from rlflow.data.postgres import Connection, RowRefusedError, translated
-from rlflow.data.resume import resume_point
-from rlflow.data.schema import Store, open_store
+from rlflow.data.store import captures, postgres, recorders
+from rlflow.data.store.captures import CaptureRecord
+from rlflow.data.store.copy_text import COPY_TARGETS, storable
+from rlflow.data.store.partitions import DayPartitions, StoreSize, day_number, size_of
+from rlflow.data.store.poison import find_refused, frames_with_data, only, quarantine
+from rlflow.data.store.postgres import Connection, RowRefusedError, translated
+from rlflow.data.store.resume import resume_point
+from rlflow.data.store.schema import Store, open_store
 from rlflow.errors import StoreError
 from rlflow.session.rows import ResumePoint, Rows
 from rlflow.units import Nanos

@@ -21,9 +21,9 @@ import structlog
 import trio
 
 from rlflow.data.backoff import Backoff
-from rlflow.data.capture_log import Capture, CaptureLog
-from rlflow.data.connection import Connection, VenueAddress, run_connection
-from rlflow.data.conversation import Commander, Conversation
+from rlflow.data.feed.capture_log import Capture, CaptureLog
+from rlflow.data.feed.connection import Connection, VenueAddress, run_connection
+from rlflow.data.feed.conversation import Commander, Conversation
 from rlflow.errors import FeedLostError, KeyRefusedError, SettingsError
 from rlflow.kalshi.notices import BookValid, Notice
 from rlflow.session.records import Closed, Opened

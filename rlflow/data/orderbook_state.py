@@ -13,10 +13,10 @@ from uuid import UUID
 import attrs
 import trio
 
-from rlflow.data.book_listeners import BookSubscription, Listener
-from rlflow.data.gap_log import GapLog, GapStatistics
-from rlflow.data.shown_books import ShownBooks
-from rlflow.data.storage_loss import Loss, level
+from rlflow.data.books.book_listeners import BookSubscription, Listener
+from rlflow.data.books.gap_log import GapLog, GapStatistics
+from rlflow.data.books.shown_books import ShownBooks
+from rlflow.data.books.storage_loss import Loss, level
 from rlflow.kalshi.notices import Notice
 from rlflow.metrics import Histogram, Latency
 from rlflow.orderbook import BookView

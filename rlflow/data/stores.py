@@ -13,11 +13,11 @@ import attrs
 from psycopg import sql
 
 from rlflow.config import ENVIRONMENTS, Settings
-from rlflow.data import postgres
 from rlflow.data.database import Database
-from rlflow.data.embedded import EmbeddedPostgres
-from rlflow.data.embedded_files import holds_data
-from rlflow.data.embedded_programs import find_programs
+from rlflow.data.embedded.files import holds_data
+from rlflow.data.embedded.programs import find_programs
+from rlflow.data.embedded.shared_server import EmbeddedPostgres
+from rlflow.data.store import postgres
 from rlflow.errors import CommandError, DatabaseAwayError, Problem, SettingsError
 
 ALL_ENVIRONMENTS = (*ENVIRONMENTS, "recordings")

@@ -14,9 +14,9 @@ from uuid import UUID
 import structlog
 import trio
 
-from rlflow.data.catch_up import CatchUp
-from rlflow.data.tally import Tally
-from rlflow.data.writer_protocols import Journal, Store, WriterStatistics
+from rlflow.data.writer.catch_up import CatchUp
+from rlflow.data.writer.protocols import Journal, Store, WriterStatistics
+from rlflow.data.writer.tally import Tally
 from rlflow.errors import DatabaseAwayError
 from rlflow.session.rows import Counts, Rows
 

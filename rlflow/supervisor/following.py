@@ -7,16 +7,16 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 import attrs
 
 from rlflow.config import Settings
-from rlflow.data.capture_log import CaptureLog
 from rlflow.data.database import Database
-from rlflow.data.feeds import Feeds, Lane
-from rlflow.data.following import Following
-from rlflow.data.market_sheets import MarketSheets
+from rlflow.data.feed.capture_log import CaptureLog
+from rlflow.data.following.feeds import Feeds, Lane
+from rlflow.data.following.following import Following
 from rlflow.data.orderbook_client import Admission, OrderbookClient
 from rlflow.data.orderbook_state import OrderbookState
-from rlflow.data.rest_client import VenueClient
+from rlflow.data.rest.client import VenueClient
+from rlflow.data.sheets.market_sheets import MarketSheets
+from rlflow.data.sheets.trade_backfill import TradeBackfill
 from rlflow.data.tls import verifying_context
-from rlflow.data.trade_backfill import TradeBackfill
 from rlflow.kalshi.commander import Commander
 from rlflow.kalshi.roster import Roster
 from rlflow.session.records import Opened

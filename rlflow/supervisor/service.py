@@ -15,14 +15,14 @@ from rlflow.api.health import judge
 from rlflow.api.service import Service
 from rlflow.api.watch import watch_service
 from rlflow.config import Settings
-from rlflow.data.capture_log import CaptureLog
-from rlflow.data.journal import Journal
+from rlflow.data.feed.capture_log import CaptureLog
+from rlflow.data.journal.journal import Journal
+from rlflow.data.journal.raw import RawStore
 from rlflow.data.lock import DirectoryLock
 from rlflow.data.orderbook_state import OrderbookState
-from rlflow.data.raw import RawStore
-from rlflow.data.retention_task import Retention
-from rlflow.data.self_check import SelfCheck
 from rlflow.data.stores import Stores
+from rlflow.data.upkeep.retention_task import Retention
+from rlflow.data.upkeep.self_check import SelfCheck
 from rlflow.data.write_queue import WriteQueue
 from rlflow.errors import JournalFullError, Problem, SettingsError, meant_for_people
 from rlflow.session.records import Batch, Closed, local_batch

@@ -5,8 +5,9 @@ Run as a script: everything else is as it is. The waits themselves have tests of
 
 from pathlib import Path
 
-from rlflow.data import connection, feeds, quiet_feeds
 from rlflow.data.backoff import Backoff
+from rlflow.data.feed import connection
+from rlflow.data.following import feeds, quiet_feeds
 from rlflow.data.orderbook_client import OrderbookClient
 from rlflow.kalshi import book_repair, pending
 

@@ -12,9 +12,9 @@ import attrs
 import psycopg
 import pytest
 
-from rlflow.data.embedded import EmbeddedPostgres
-from rlflow.data.embedded_files import locate
-from rlflow.data.embedded_programs import find_programs
+from rlflow.data.embedded.files import locate
+from rlflow.data.embedded.programs import find_programs
+from rlflow.data.embedded.shared_server import EmbeddedPostgres
 from tests.conftest import empty_database
 from tests.faults.scene import (
     Scene,

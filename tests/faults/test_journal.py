@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from rlflow.data.journal_format import SegmentHeader, encode_header
-from rlflow.data.journal_segment import segment_paths
+from rlflow.data.journal.format import SegmentHeader, encode_header
+from rlflow.data.journal.segment import segment_paths
 from tests.conftest import empty_database
 from tests.faults.scene import (
     Scene,
@@ -78,7 +78,7 @@ def test_what_neither_journal_nor_database_could_take_is_a_gap_and_the_rest_is_r
 # The journal leaves 8 MiB of its disk to others instead of a gibibyte, so that a small one can be filled.
 MODEST = """
 from rlflow.__main__ import main
-from rlflow.data.journal import Journal
+from rlflow.data.journal.journal import Journal
 Journal.open.__func__.__kwdefaults__["min_free_bytes"] = 8 * 2**20
 main()
 """

@@ -99,8 +99,14 @@ main()
 FAILURES = {
     "the writer's thread": ("rlflow.data.database", "Database", "commit", 20, "MemoryError"),
     "the books": ("rlflow.data.orderbook_state", "OrderbookState", "_apply", 400, "RuntimeError"),
-    "the feed, in the reader of its socket": ("rlflow.data.capture_log", "CaptureLog", "pass_on", 400, "RuntimeError"),
-    "a task in the background": ("rlflow.data.journal", "Journal", "sync", 10, "OSError"),
+    "the feed, in the reader of its socket": (
+        "rlflow.data.feed.capture_log",
+        "CaptureLog",
+        "pass_on",
+        400,
+        "RuntimeError",
+    ),
+    "a task in the background": ("rlflow.data.journal.journal", "Journal", "sync", 10, "OSError"),
 }
 
 

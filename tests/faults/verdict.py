@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import attrs
 import psycopg
 
-from rlflow.data.audit import audit
 from rlflow.data.database import Database
+from rlflow.data.history.audit import audit
 from rlflow.units import Side
 from tests.faults.truth import Book, Truth, add
 

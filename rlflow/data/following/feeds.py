@@ -1,0 +1,278 @@
+"""All feeds: the markets to follow, spread over as many connections as they need, once or twice.
+
+Each copy of the markets has connections of its own, so that two connections that bring the same market are never one.
+The first connection of each copy hears the lifecycle channel and exists always; others come and go with the markets.
+Only `run` opens and closes feeds; what ends a feed for good ends all of them.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Final, Protocol
+
+import attrs
+import structlog
+import trio
+
+from rlflow.data.following.assignment import Assignment
+from rlflow.data.following.following import Following
+from rlflow.data.following.quiet_feeds import Doubt, QuietFeeds
+from rlflow.data.orderbook_client import FeedStatus
+from rlflow.errors import FeedLostError
+from rlflow.kalshi.notices import Notice
+from rlflow.units import Nanos
+
+CLOCK_LIMIT_S: Final = 30.0
+"""A wall clock that was set is noticed after so long."""
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class Feed(Protocol):
+    """One connection at a time, that records; see `orderbook_client.OrderbookClient`."""
+
+    async def run(self, stop: trio.Event) -> None:
+        """Record until `stop` is set."""
+        ...
+
+    def follow(self, tickers: Sequence[str]) -> None:
+        """Have the open connection follow these markets."""
+        ...
+
+    def resnapshot(self, tickers: Sequence[str] | None = None) -> None:
+        """Ask for new snapshots; FeedLostError while not connected."""
+        ...
+
+    def distrust(self, cause: str) -> None:
+        """Write down that no book of the open connection can be trusted until its next snapshot."""
+        ...
+
+    def statistics(self) -> FeedStatus:
+        """Return how it stands."""
+        ...
+
+
+class Books(Protocol):
+    """What is needed of the live books."""
+
+    def is_valid(self, ticker: str) -> bool:
+        """Return whether a market's book can be trusted now."""
+        ...
+
+    def retain(self, tickers: Iterable[str]) -> None:
+        """Forget what was known of all other markets that have no book any more."""
+        ...
+
+
+@attrs.define(eq=False)
+class Lane:
+    """What a feed is for."""
+
+    name: str
+    copy: int
+    """0, or 1 for the second connection of the same markets."""
+    hears_lifecycle: bool
+    heard: Callable[[Notice], None]
+    overfilled: Callable[[int], None]
+    tickers: tuple[str, ...] = ()
+    """The markets that it is to follow now."""
+
+
+@attrs.frozen(kw_only=True)
+class LaneStatus:
+    """One connection, or the attempt at one."""
+
+    name: str
+    copy: int
+    markets: int
+    hears_lifecycle: bool
+    feed: FeedStatus
+
+
+@attrs.frozen(kw_only=True)
+class FeedsStatus:
+    """How all feeds stand."""
+
+    feeds: tuple[LaneStatus, ...]
+    capacity: int
+    """Markets on a connection at most; half of what the venue has said is too much for a subscription."""
+    copies: int
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether every feed is connected."""
+        return bool(self.feeds) and all(lane.feed.is_connected for lane in self.feeds)
+
+    @property
+    def reconnects(self) -> int:
+        """Connections after the first of each feed."""
+        return sum(max(lane.feed.connections - 1, 0) for lane in self.feeds)
+
+
+@attrs.define(eq=False)
+class _Running:
+    lane: Lane
+    feed: Feed
+    stop: trio.Event = attrs.Factory(trio.Event)
+
+
+class Feeds:
+    """The feeds of a process. `run` is the task; the rest may be called from any other.
+
+    Args:
+        following: says which markets.
+        make_feed: makes the feed of a lane; what it follows on a new connection is what the lane says then.
+        books: the live books.
+        capacity: markets on a connection at most.
+        copies: how many connections bring the same market, 1 or 2.
+        wall_ns: the wall clock.
+    """
+
+    def __init__(
+        self,
+        following: Following,
+        make_feed: Callable[[Lane], Feed],
+        books: Books,
+        *,
+        capacity: int,
+        copies: int = 1,
+        wall_ns: Callable[[], Nanos] = time.time_ns,
+    ) -> None:
+        self._following = following
+        self._make_feed = make_feed
+        self._books = books
+        self._capacity = capacity
+        self._copies = copies
+        self._wall_ns = wall_ns
+        self._assignments = [Assignment(capacity) for _ in range(copies)]
+        self._running: dict[tuple[int, int], _Running] = {}
+        self._quiet = QuietFeeds()
+
+    def statistics(self) -> FeedsStatus:
+        """Return how the feeds stand."""
+        lanes = tuple(
+            LaneStatus(
+                name=one.lane.name,
+                copy=one.lane.copy,
+                markets=len(one.lane.tickers),
+                hears_lifecycle=one.lane.hears_lifecycle,
+                feed=one.feed.statistics(),
+            )
+            for one in self._running.values()
+        )
+        return FeedsStatus(feeds=lanes, capacity=self._capacity, copies=self._copies)
+
+    def lanes_of(self) -> dict[str, tuple[str, ...]]:
+        """Return the names of the feeds that each market comes by."""
+        found: dict[str, tuple[str, ...]] = {}
+        for one in self._running.values():
+            for ticker in one.lane.tickers:
+                found[ticker] = (*found.get(ticker, ()), one.lane.name)
+        return found
+
+    def resnapshot(self, tickers: Sequence[str] | None = None) -> None:
+        """Ask the venue for new snapshots of these books, None for all.
+
+        Raises:
+            FeedLostError: no feed of theirs is connected; the next connections bring snapshots by themselves.
+        """
+        asked, reason = False, "not connected"
+        for one in self._running.values():
+            held = one.lane.tickers if tickers is None else [ticker for ticker in tickers if ticker in one.lane.tickers]
+            if held:
+                try:
+                    one.feed.resnapshot(held)
+                    asked = True
+                except FeedLostError as lost:
+                    reason = lost.cause
+        if not asked:
+            raise FeedLostError(reason)
+
+    async def run(self, stop: trio.Event) -> None:
+        """Follow until `stop` is set (then every feed closes properly) or the task is cancelled (then all are cut).
+
+        Raises:
+            BaseExceptionGroup: what a feed could not cure.
+        """
+        since_ns = self._wall_ns()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wake_at, stop, name="feeds' stop")
+            while not stop.is_set():
+                self._settle(nursery)
+                since_ns = self._look_after_opened(since_ns)
+                self._look_after_quiet()
+                await self._following.wait_changed(CLOCK_LIMIT_S)
+            for one in self._running.values():
+                one.stop.set()
+
+    async def _wake_at(self, stop: trio.Event) -> None:
+        await stop.wait()
+        self._following.wake()
+
+    def _settle(self, nursery: trio.Nursery) -> None:
+        """Bring the feeds in line with what is to be followed now."""
+        tickers = self._following.followed()
+        for copy, assignment in enumerate(self._assignments):
+            assignment.assign(tickers, self._capacity)
+            connections = assignment.connections
+            for number, markets in connections.items():
+                self._hold(nursery, copy, number, markets)
+            for key in [key for key in self._running if key[0] == copy and key[1] not in connections]:
+                self._running.pop(key).stop.set()
+        self._books.retain(tickers)
+
+    def _hold(self, nursery: trio.Nursery, copy: int, number: int, markets: tuple[str, ...]) -> None:
+        """Let a feed, a new one if need be, follow these markets."""
+        one = self._running.get((copy, number))
+        if one is None:
+            one = self._running[copy, number] = self._open(copy, number, markets)
+            nursery.start_soon(one.feed.run, one.stop, name=one.lane.name)
+        elif one.lane.tickers != markets:
+            one.lane.tickers = markets
+            one.feed.follow(markets)
+
+    def _open(self, copy: int, number: int, markets: tuple[str, ...]) -> _Running:
+        lane = Lane(
+            name=f"feed {number + 1}{'b' if copy else ''}",
+            copy=copy,
+            hears_lifecycle=number == 0,
+            heard=self._following.hear if number == 0 else _nothing,
+            overfilled=self._take_fewer,
+            tickers=markets,
+        )
+        return _Running(lane, self._make_feed(lane))
+
+    def _take_fewer(self, attempted: int) -> None:
+        """Let a connection have half of what was too many, unless so many are not asked for any more."""
+        if attempted <= self._capacity:
+            # Half of the capacity might still be more than was refused, and then nothing would change.
+            self._capacity = max(attempted // 2, 1)
+            _log.warning("connections too full", attempted=attempted, capacity=self._capacity)
+            self._following.wake()
+
+    def _look_after_opened(self, since_ns: Nanos) -> Nanos:
+        """Ask for the books of markets that have just opened and have none: before, the venue may have had none."""
+        now_ns = self._wall_ns()
+        lacking = [ticker for ticker in self._following.opened_since(since_ns) if not self._books.is_valid(ticker)]
+        if lacking:
+            with suppress(FeedLostError):
+                self.resnapshot(lacking)
+        return now_ns
+
+    def _look_after_quiet(self) -> None:
+        """Ask feeds that have said nothing about books for long, and do not believe those that do not answer."""
+        alive = {market.ticker for market in self._following.markets() if market.should_have_book}
+        for one in self._running.values():
+            asked = next((ticker for ticker in one.lane.tickers if ticker in alive), None)
+            if asked is None:
+                continue
+            doubt = self._quiet.judge(one.lane.name, one.feed.statistics().books_silent_s, trio.current_time())
+            with suppress(FeedLostError):
+                if doubt is Doubt.ASK:
+                    one.feed.resnapshot([asked])
+                elif doubt is Doubt.DISTRUST:
+                    one.feed.distrust("the venue does not answer about books")
+
+
+def _nothing(_notice: Notice) -> None:
+    """Hear nothing: only the lifecycle channel is news here."""

@@ -1,0 +1,153 @@
+"""Stored rows into a file: as lines that `import` reads back, or as a table for other tools.
+
+Every capture that has something of the markets in the time is written whole for itself, so nothing is chosen or merged:
+that is for whoever reads it. It begins with the last snapshots before the time asked for, on which the books stand.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeAlias
+
+import attrs
+
+from rlflow.data.database import Database
+from rlflow.data.history.rebuild import END_OF_TIME
+from rlflow.data.history.stored_rows import Selection, StoredRow, stored_rows
+from rlflow.data.store.captures import CaptureRecord
+from rlflow.data.store.postgres import Connection, take_time, translated
+from rlflow.session.rows import GapRow
+from rlflow.units import Nanos
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called now and then with the rows written and the frames stored in all captures in question."""
+
+_ROWS_PER_PROGRESS = 10_000
+
+# A series gives its name to its markets; the data sheets say so for those that have one.
+_MARKETS_OF_SERIES = b"""
+    SELECT DISTINCT market_ticker FROM rl_orderbook_snapshots WHERE starts_with(market_ticker, %(series)s || '-')
+    UNION SELECT market_ticker FROM rl_markets WHERE series_ticker = %(series)s
+    ORDER BY 1"""
+
+# The earliest of the snapshots on which the markets' books stand at the beginning.
+_BASES = b"""
+    SELECT min(frame_no), min(received_ns) FROM (
+        SELECT DISTINCT ON (market_ticker) frame_no, received_ns FROM rl_orderbook_snapshots
+        WHERE capture = %(key)s AND market_ticker = ANY(%(markets)s) AND received_ns < %(start_ns)s
+        ORDER BY market_ticker, frame_no DESC
+    ) AS bases"""
+
+
+class ExportTarget(Protocol):
+    """A file that rows go into."""
+
+    def begin(self, record: CaptureRecord, markets: Sequence[str]) -> None:
+        """Begin a capture."""
+
+    def add(self, record: CaptureRecord, row: StoredRow) -> None:
+        """Write one of its rows."""
+
+    def end(self, record: CaptureRecord, *, is_whole: bool) -> None:
+        """End it; `is_whole`: nothing of it was left out at the end for its time."""
+
+
+@attrs.frozen
+class Exported:
+    """What was written."""
+
+    captures: int
+    rows: int
+    gaps: int
+
+
+def markets_of(database: Database, series: str) -> tuple[str, ...]:
+    """Return the markets of a series that something is stored of."""
+    with translated():
+        found = database.connection.execute(_MARKETS_OF_SERIES, {"series": series})
+        return tuple(ticker for (ticker,) in found)
+
+
+def export(
+    database: Database,
+    markets: Sequence[str],
+    target: ExportTarget,
+    *,
+    start_ns: Nanos = 0,
+    end_ns: Nanos = END_OF_TIME,
+    progress: Progress = lambda _done, _total: None,
+) -> Exported:
+    """Write all that is stored of some markets with receive times in [start_ns, end_ns), as it is at this moment."""
+    connection = database.connection
+    with translated(), connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        take_time(connection)
+        records = [
+            record
+            for record in database.captures()
+            if record.opened_ns < end_ns and record.last_received_ns >= start_ns and record.rows_from_ns is not None
+        ]
+        work = _Export(
+            connection, markets, target, start_ns, end_ns, progress, sum(one.counts.stored for one in records)
+        )
+        for record in records:
+            work.write(record)
+    progress(work.rows, work.rows)
+    return Exported(work.captures, work.rows, work.gaps)
+
+
+@attrs.define
+class _Export:
+    """An export while it goes on."""
+
+    _connection: Connection
+    _markets: Sequence[str]
+    _target: ExportTarget
+    _start_ns: Nanos
+    _end_ns: Nanos
+    _progress: Progress
+    _total: int
+    captures: int = 0
+    rows: int = 0
+    gaps: int = 0
+
+    def write(self, record: CaptureRecord) -> None:
+        """Write one capture, if it has any data of the markets."""
+        is_begun = False
+        for row in _with_data(stored_rows(self._connection, self._selection(record))):
+            if not is_begun:
+                self._target.begin(record, self._markets)
+                is_begun = True
+            self._target.add(record, row)
+            self._count(row)
+        if is_begun:
+            self.captures += 1
+            self._target.end(record, is_whole=record.last_received_ns < self._end_ns)
+
+    def _selection(self, record: CaptureRecord) -> Selection:
+        where = {"key": record.key, "markets": list(self._markets), "start_ns": self._start_ns}
+        found = self._connection.execute(_BASES, where).fetchone()
+        frame, received_ns = found if found is not None and found[0] is not None else (0, self._start_ns)
+        one = self._markets[0] if len(self._markets) == 1 else None
+        return Selection(
+            record.key,
+            market=one,
+            markets=None if one is not None else list(self._markets),
+            after=frame - 1,
+            from_ns=received_ns,
+            until_ns=self._end_ns,
+        )
+
+    def _count(self, row: StoredRow) -> None:
+        self.rows += 1
+        self.gaps += isinstance(row, GapRow)
+        if not self.rows % _ROWS_PER_PROGRESS:
+            self._progress(self.rows, max(self._total, self.rows))
+
+
+def _with_data(rows: Iterator[StoredRow]) -> Iterator[StoredRow]:
+    """Yield all rows unless they are gaps only, which every capture has that was subscribed to trades."""
+    gaps: list[StoredRow] = []
+    for row in rows:
+        gaps.append(row)
+        if not isinstance(row, GapRow):
+            yield from gaps
+            yield from rows

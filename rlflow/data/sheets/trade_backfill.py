@@ -1,0 +1,142 @@
+"""Trades that were lost in gaps of their channel, fetched by REST and stored once (protocol 4.3, rule 5).
+
+A gap is filled a minute after its end, when all that was received meanwhile is in the tables, so that what came by
+another connection, or behind the gap, is not stored twice. Where the connection had ended, each market's trades are
+fetched up to when it was heard again, by whichever connection. Nothing waits for this task.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+import attrs
+import structlog
+import trio
+
+from rlflow.data.backoff import Backoff
+from rlflow.data.database import Database
+from rlflow.data.database_thread import DatabaseThread
+from rlflow.data.persevering import persevere
+from rlflow.data.rest.client import VenueClient
+from rlflow.data.sheets.trade_rows import TradeGap, gaps_to_fill, markets_of, note_filled, store_missing
+from rlflow.errors import RestRefusedError
+from rlflow.kalshi.sheets import RestTrade
+from rlflow.units import Nanos
+
+INTERVAL_S: Final = 60.0
+SETTLED_NS: Final = 60 * 10**9
+"""After a gap's end, until the venue lists its trades and those behind it were received."""
+PATIENCE_NS: Final = 3_600 * 10**9
+"""So long is waited for a market to be heard again whose connection ended, before its trades are fetched up to now."""
+FLUSH_LIMIT_S: Final = 30.0
+# So much of a market's trades is in memory at once: some ten thousand in the busiest hour.
+SLICE_S: Final = 3_600
+# What the venue does not know has no trades.
+_NOT_KNOWN = frozenset({400, 404})
+
+_log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class BackfillStatistics:
+    """What was filled since the start."""
+
+    gaps: int
+    trades: int
+    waiting: int
+    """Gaps that were found but not filled when last looked."""
+    last_error: str | None
+    """None: the last attempt went well."""
+
+
+@attrs.define(eq=False)
+class TradeBackfill:
+    """Fills gaps of the trade channel."""
+
+    client: VenueClient
+    connect: Callable[[], Database]
+    flush: Callable[[], Awaitable[None]]
+    """Returns when everything received so far is in the database; may take for ever."""
+    wall_ns: Callable[[], Nanos] = time.time_ns
+    make_backoff: Callable[[], Backoff] = Backoff
+    settled_ns: Nanos = SETTLED_NS
+    """How long after its end a gap is filled; the trades behind it, within `MARGIN_NS`, must be stored by then."""
+    _database: DatabaseThread = attrs.field(
+        default=attrs.Factory(lambda self: DatabaseThread(self.connect), takes_self=True), init=False
+    )
+    _statistics: BackfillStatistics = attrs.field(default=BackfillStatistics(0, 0, 0, None), init=False)
+
+    def statistics(self) -> BackfillStatistics:
+        """Return the figures so far."""
+        return self._statistics
+
+    async def run(self) -> None:
+        """Fill gaps until cancelled.
+
+        Raises:
+            StoreError: the store is not one that we may write to.
+        """
+        await persevere(self.fill, partial(trio.sleep, INTERVAL_S), self._note_error, self.make_backoff)
+
+    async def fill(self) -> None:
+        """Fill all gaps that have ended long enough ago."""
+        ended_before_ns = self.wall_ns() - self.settled_ns
+        find = partial(gaps_to_fill, ended_before_ns=ended_before_ns, now_ns=self.wall_ns())
+        put_off: set[int] = set()
+        while gaps := await self._database.run(partial(find, but=put_off)):
+            self._note(waiting=len(gaps) + len(put_off))
+            with trio.move_on_after(FLUSH_LIMIT_S) as limit:
+                await self.flush()
+            if limit.cancelled_caught:
+                return
+            for left, gap in zip(range(len(gaps) - 1, -1, -1), gaps, strict=True):
+                if await self._fill_one(gap):
+                    self._note(gaps=self._statistics.gaps + 1)
+                else:
+                    put_off.add(gap.id)
+                self._note(waiting=left + len(put_off))
+
+    async def _fill_one(self, gap: TradeGap) -> bool:
+        """Fill a gap, unless a market of it may come back yet; return whether that was done."""
+        now_ns = self.wall_ns()
+        markets = await self._database.run(partial(markets_of, gap=gap, now_ns=now_ns))
+        if gap.to_ns > now_ns - PATIENCE_NS and any(market.until_ns is None for market in markets):
+            return False
+        found = 0
+        whole = attrs.evolve(gap, to_ns=max([gap.to_ns, *(market.until_ns or now_ns for market in markets)]))
+        for market in markets:
+            found += await self._fill_market(market.ticker, attrs.evolve(gap, to_ns=market.until_ns or now_ns))
+        tickers = [market.ticker for market in markets]
+        await self._database.run(partial(note_filled, gap=whole, tickers=tickers, now_ns=self.wall_ns()))
+        _log.info("trade gap filled", gap=gap.id, markets=len(markets), trades=found)
+        return True
+
+    async def _fill_market(self, ticker: str, gap: TradeGap) -> int:
+        """Store the trades of a market that were lost in a gap; return how many."""
+        found = 0
+        for begin in range(gap.from_ms // 1000, gap.to_ms // 1000 + 1, SLICE_S):
+            trades = await self._trades(ticker, begin, min(begin + SLICE_S, gap.to_ms // 1000 + 1))
+            if trades:
+                store = partial(store_missing, ticker=ticker, trades=trades, now_ns=self.wall_ns())
+                stored = await self._database.run(store)
+                found += stored
+                self._note(trades=self._statistics.trades + stored)
+        return found
+
+    async def _trades(self, ticker: str, min_ts: int, max_ts: int) -> list[RestTrade]:
+        try:
+            return await self.client.trades(ticker, min_ts, max_ts)
+        except RestRefusedError as error:
+            if error.status not in _NOT_KNOWN:
+                raise
+            return []
+
+    def _note(self, **figures: int) -> None:
+        self._statistics = attrs.evolve(self._statistics, **figures)  # type: ignore[arg-type]  # none is the error
+
+    def _note_error(self, error: str | None) -> None:
+        """Remember the error; log only what is news."""
+        if error is not None and self._statistics.last_error is None:
+            _log.warning("trade gaps not filled", error=error)
+        self._statistics = attrs.evolve(self._statistics, last_error=error)
