@@ -16,6 +16,8 @@ import httpx
 
 T = TypeVar("T")
 START_LIMIT_S = 60.0
+ANSWER_LIMIT_S = 30.0
+"""For an HTTP answer: longer than any limit after which the service answers of itself, on a busy machine too."""
 RLFLOW = ("-m", "rlflow")
 
 
@@ -68,12 +70,12 @@ class Running(Process):
     url: str = ""
 
     def ask(self, path: str, status: int | None = 200) -> Any:
-        response = httpx.get(self.url + path, timeout=10)
+        response = httpx.get(self.url + path, timeout=ANSWER_LIMIT_S)
         assert status is None or response.status_code == status, response.text
         return response.json()
 
     def post(self, path: str) -> Any:
-        return httpx.post(self.url + path, json={}, timeout=30).raise_for_status().json()
+        return httpx.post(self.url + path, json={}, timeout=ANSWER_LIMIT_S).raise_for_status().json()
 
     def wait_status(self, what: str, is_so: Callable[[Any], bool], limit_s: float = START_LIMIT_S) -> Any:
         """Wait until /rl/status fulfils something, and return it."""

@@ -17,11 +17,14 @@ from rlflow.data.database import Database
 from rlflow.data.history.audit import audit
 from rlflow.data.history.export import Exported, export, markets_of
 from rlflow.data.history.export_files import export_target
-from rlflow.data.history.stored_rows import Selection, StoredRow, stored_rows
+from rlflow.data.history.stored_rows import Selection, StoredRow, fetched_trades, stored_rows
 from rlflow.data.imports.importer import ImportedFile, import_files
+from rlflow.data.sheets.trade_rows import store_missing
+from rlflow.data.store.partitions import DAY_NS
+from rlflow.kalshi.sheets import RestTrade
 from rlflow.recordings import Form, read_recording
 from rlflow.session.books import Limits
-from rlflow.session.rows import DeltaRow, SnapshotRow
+from rlflow.session.rows import DeltaRow, SnapshotRow, TradeRow
 from rlflow.session.session import Session
 from tests.real_recordings import BTC, DATA, name_of
 from tests.recordings import make
@@ -63,6 +66,11 @@ def imported(database: Database, path: Path) -> ImportedFile:
     (found,) = import_files(database, [path])
     assert found.problem is None
     return found
+
+
+def fetched_in(database: Database) -> list[TradeRow]:
+    """What REST gave, as it was stored."""
+    return list(fetched_trades(database.connection, markets_in(database), 0, EVERYTHING))
 
 
 def markets_in(database: Database) -> list[str]:
@@ -130,6 +138,44 @@ def test_whatever_a_venue_sends_survives_export_and_import(
     assert rows_of(other) == rows_of(database, markets)
     # A venue that uses a number twice has one of the two frames dropped, and the audit sees it: there as here.
     assert audit(other).findings_count == audit(database).findings_count
+
+
+def fetched(number: int, *, at: int, ticker: str = MARKET) -> RestTrade:
+    """A trade that REST gave, made at the time of a frame."""
+    return RestTrade(f"lost-{number}", ticker, received(at) // 10**6 * 10**6, 4200, 150, "no", number % 2 == 1)
+
+
+def test_trades_that_rest_gave_are_exported_and_imported_once(
+    database: Database, other: Database, tmp_path: Path
+) -> None:
+    story(database)
+    later, long_after = received(30), received(0) + 40 * DAY_NS
+    store_missing(database, MARKET, [fetched(1, at=6), fetched(2, at=8)], later)
+    store_missing(database, "KXTEST-26NOV22-B", [fetched(3, at=8, ticker="KXTEST-26NOV22-B")], long_after)
+    path = tmp_path / "story.ndjson"
+    wrote = exported(database, path, *markets_in(database))
+    assert attrs.astuple(wrote) == (2, 20, 2)
+    last = json.loads(path.read_text().splitlines()[-3])
+    assert (last["recv_ns"], last["fetched"]["msg"]["trade_id"], "frame" in last) == (later, "lost-1", False)
+    assert imported(other, path).rows == 20
+    assert fetched_in(other) == fetched_in(database)
+    assert len(fetched_in(other)) == 3
+    assert rows_of(other) == rows_of(database)
+    again = imported(other, path)
+    assert (again.rows, again.added) == (0, 0)
+    assert fetched_in(other) == fetched_in(database)
+
+
+def test_trades_that_rest_gave_are_exported_if_they_were_made_in_the_time(database: Database, tmp_path: Path) -> None:
+    story(database)
+    store_missing(database, MARKET, [fetched(1, at=3), fetched(2, at=6), fetched(3, at=9)], received(30))
+    path = tmp_path / "part.parquet"
+    exported(database, path, MARKET, start_ns=received(5), end_ns=received(8))
+    rows = pyarrow.parquet.read_table(path).to_pylist()
+    (found,) = [row for row in rows if row["origin"] == "rest"]
+    assert (found["kind"], found["trade_id"], found["capture_id"], found["sid"]) == ("trade", "lost-2", None, None)
+    assert (found["yes_price_e4"], found["count_e2"], found["received_ns"]) == (4200, 150, received(30))
+    assert rows[-1] == found
 
 
 def test_a_market_is_exported_without_the_others_of_its_subscription(

@@ -15,7 +15,7 @@ import pytest
 from rlflow.cli.main import main
 from rlflow.exchange.credentials import load_or_make_credentials
 from tests.faults.scene import Scene, scene, written
-from tests.running import Running, wait_for
+from tests.running import ANSWER_LIMIT_S, Running, wait_for
 
 TOKEN = "distinctive-admin-token-7f3a"
 PASSWORD = "distinctive-database-password-91c2"
@@ -58,7 +58,8 @@ def secrets_of(settings: Mapping[str, str]) -> list[str]:
 
 def everything_served(running: Running) -> str:
     """Ask for everything, rightly and wrongly."""
-    with httpx.Client(base_url=running.url, timeout=10) as client:
+    # A flush waits for a database that is away, and then says so.
+    with httpx.Client(base_url=running.url, timeout=ANSWER_LIMIT_S) as client:
         answers = [client.get(path) for path in PATHS]
         for token in (None, "wrong", f"{TOKEN}x", TOKEN[:-1], TOKEN):
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}

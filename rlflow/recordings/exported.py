@@ -11,6 +11,8 @@ a line has `recv_ns`, and                               meaning
 `frame`: 17, `checkpoint`: {...}                        a whole book that we stored ourselves
 `frame`: 18, `gap`: {"channel": ..., "cause": ...}      what is missing, as in `rl_feed_gaps`
 `frame`: 99, `closed`: {"cause": ...}                   the end of the capture, if it was seen and lies in the time
+`fetched`: {...}                                        a trade that a gap lost, fetched by REST at `recv_ns`; of no
+                                                        capture, so all such lines come last
 ======================================================  ============================================================
 
 Whoever only wants frames reads the lines that have an `event`.
@@ -77,9 +79,10 @@ class ExportedLine(msgspec.Struct, omit_defaults=True):
     checkpoint: OrderbookSnapshot | None = None
     gap: ExportedGap | None = None
     closed: Closed | None = None
+    fetched: Trade | None = None
 
     def row(self) -> ExportedRow | None:
-        """Return the row in the line, None if it opens or closes a capture; ValueError if there can be no such row."""
+        """Return the capture's row in the line, None if there is none; ValueError if there can be no such row."""
         if self.gap is not None:
             return GapRow(frame_no=self.frame, received_ns=self.recv_ns, **msgspec.structs.asdict(self.gap))
         match self.checkpoint or self.event:
@@ -91,6 +94,10 @@ class ExportedLine(msgspec.Struct, omit_defaults=True):
                 return read_trade(trade, self.frame, self.recv_ns)
             case None:
                 return None
+
+    def fetched_trade(self) -> TradeRow | None:
+        """Return the fetched trade in the line; `row` likewise."""
+        return None if self.fetched is None else read_trade(self.fetched, self.frame, self.recv_ns)
 
 
 class _FrameLine(msgspec.Struct):
@@ -153,6 +160,11 @@ def row_line(row: ExportedRow) -> bytes:
             fields = msgspec.structs.asdict(row)
             line["gap"] = ExportedGap(**{name: fields[name] for name in ExportedGap.__struct_fields__})
     return _encode(line)
+
+
+def fetched_line(trade: TradeRow) -> bytes:
+    """Return the line of a trade that was fetched by REST."""
+    return _encode({"recv_ns": trade.received_ns, "fetched": _event("trade", trade, _trade_body(trade))})
 
 
 def _event(kind: str, row: SnapshotRow | DeltaRow | TradeRow, body: dict[str, object]) -> dict[str, object]:

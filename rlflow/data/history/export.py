@@ -2,6 +2,7 @@
 
 Every capture that has something of the markets in the time is written whole for itself, so nothing is chosen or merged:
 that is for whoever reads it. It begins with the last snapshots before the time asked for, on which the books stand.
+Trades that were fetched by REST after a gap are of no capture, and come behind all of them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +12,10 @@ import attrs
 
 from rlflow.data.database import Database
 from rlflow.data.history.rebuild import END_OF_TIME
-from rlflow.data.history.stored_rows import Selection, StoredRow, stored_rows
+from rlflow.data.history.stored_rows import Selection, StoredRow, fetched_trades, stored_rows
 from rlflow.data.store.captures import CaptureRecord
 from rlflow.data.store.postgres import Connection, take_time, translated
-from rlflow.session.rows import GapRow
+from rlflow.session.rows import GapRow, TradeRow
 from rlflow.units import Nanos
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -48,6 +49,9 @@ class ExportTarget(Protocol):
 
     def end(self, record: CaptureRecord, *, is_whole: bool) -> None:
         """End it; `is_whole`: nothing of it was left out at the end for its time."""
+
+    def add_fetched(self, trade: TradeRow) -> None:
+        """Write a trade that was fetched by REST; see `stored_rows.fetched_trades`."""
 
 
 @attrs.frozen
@@ -90,6 +94,8 @@ def export(
         )
         for record in records:
             work.write(record)
+        if work.captures:
+            work.write_fetched()
     progress(work.rows, work.rows)
     return Exported(work.captures, work.rows, work.gaps)
 
@@ -121,6 +127,12 @@ class _Export:
         if is_begun:
             self.captures += 1
             self._target.end(record, is_whole=record.last_received_ns < self._end_ns)
+
+    def write_fetched(self) -> None:
+        """Write the trades of no capture."""
+        for trade in fetched_trades(self._connection, self._markets, self._start_ns, self._end_ns):
+            self._target.add_fetched(trade)
+            self._count(trade)
 
     def _selection(self, record: CaptureRecord) -> Selection:
         where = {"key": record.key, "markets": list(self._markets), "start_ns": self._start_ns}

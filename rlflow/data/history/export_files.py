@@ -18,7 +18,7 @@ from rlflow.data.history.stored_rows import StoredRow
 from rlflow.data.journal.segment import sync_directory
 from rlflow.data.store.captures import CaptureRecord
 from rlflow.errors import CommandError
-from rlflow.recordings.exported import ExportedOpening, closing_line, opening_line, row_line
+from rlflow.recordings.exported import ExportedOpening, closing_line, fetched_line, opening_line, row_line
 from rlflow.session.rows import DeltaRow, GapRow, SnapshotRow, TradeRow
 
 FORMATS: Final = ("ndjson", "parquet")
@@ -103,6 +103,10 @@ class LineTarget:
         if is_whole and record.closed is not None and record.closed_ns is not None:
             self._write(closing_line(record.closed, record.committed_frame, record.closed_ns))
 
+    def add_fetched(self, trade: TradeRow) -> None:
+        """Write the line of a trade of no capture."""
+        self._write(fetched_line(trade))
+
     def _write(self, line: bytes) -> None:
         self._file.write(line + b"\n")
 
@@ -181,12 +185,21 @@ class ParquetTarget:
         for side in ("yes_bids", "no_bids"):
             if side in fields:
                 fields[side] = [{"price_e4": price, "size_e2": size} for price, size in fields[side]]
-        self._rows.append({"kind": _KINDS[type(row)], "capture_id": str(record.capture), **fields})
-        if len(self._rows) >= _ROWS_PER_GROUP:
-            self._flush()
+        self._add({"kind": _KINDS[type(row)], "capture_id": str(record.capture), **fields})
 
     def end(self, record: CaptureRecord, *, is_whole: bool) -> None:
         """Do nothing: how a capture ended shows in its gaps."""
+
+    def add_fetched(self, trade: TradeRow) -> None:
+        """Write a row without capture and frame."""
+        fields = {_UNITS.get(name, name): value for name, value in msgspec.structs.asdict(trade).items()}
+        of_no_capture = dict.fromkeys(("frame_no", "sid", "sequence_number"))
+        self._add({"kind": "trade", "origin": "rest", **fields, **of_no_capture})
+
+    def _add(self, row: dict[str, object]) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= _ROWS_PER_GROUP:
+            self._flush()
 
     def _flush(self) -> None:
         if self._rows:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import attrs
+import msgspec
 
 from rlflow.data.history.rebuild import END_OF_TIME
 from rlflow.data.store.copy_text import levels_from_json
@@ -75,12 +76,12 @@ _FOREIGN_TRADES = b"""
             AND own.received_ns >= %(from_ns)s AND own.received_ns < %(until_ns)s)
     ORDER BY received_ns, capture, frame_no"""
 
-# What was fetched later came on no capture. It takes its place by the venue's time, as the rest does by ours.
+# What was fetched later came on no capture. It is of the time that the venue says, as the rest is of ours.
 _FETCHED_TRADES = b"""
-    SELECT market_ticker, 0::bigint, timestamp_ms * 1000000, NULL::bigint, 0::bigint, 0::bigint, timestamp_ms,
+    SELECT market_ticker, 0::bigint, received_ns, NULL::bigint, 0::bigint, 0::bigint, timestamp_ms,
            trade_id, yes_price_e4, (count * 100)::bigint, taker_side, is_block_trade
     FROM rl_trades
-    WHERE origin = 'rest' AND market_ticker = %(market)s
+    WHERE origin = 'rest' AND market_ticker = ANY(%(markets)s)
       AND timestamp_ms BETWEEN %(from_ns)s / 1000000 AND %(until_ns)s / 1000000
       AND timestamp_ms * 1000000 >= %(from_ns)s AND timestamp_ms * 1000000 < %(until_ns)s
     ORDER BY timestamp_ms, id"""
@@ -147,10 +148,25 @@ def foreign_trades(connection: Connection, selection: Selection) -> Iterator[For
             for key, *fields in cursor.execute(_FOREIGN_TRADES, attrs.asdict(selection), binary=True):
                 yield ForeignTrade(key, _trade(fields))
 
-    fetched = connection.execute(_FETCHED_TRADES, attrs.asdict(selection), binary=True).fetchall()
-    return heapq.merge(
-        heard(), [ForeignTrade(None, _trade(fields)) for fields in fetched], key=lambda trade: trade.row.received_ns
-    )
+    markets = [] if selection.market is None else [selection.market]
+    fetched = fetched_trades(connection, markets, selection.from_ns, selection.until_ns)
+    return heapq.merge(heard(), map(_by_venue_time, fetched), key=lambda trade: trade.row.received_ns)
+
+
+def fetched_trades(
+    connection: Connection, markets: Sequence[str], from_ns: Nanos, until_ns: Nanos
+) -> Iterator[TradeRow]:
+    """Yield the trades of some markets that REST gave, by the venue's time, which lies in [from_ns, until_ns).
+
+    They came on no capture: frame, sid and sequence number are 0. Their receive time is that of the fetching.
+    """
+    where = {"markets": list(markets), "from_ns": from_ns, "until_ns": until_ns}
+    return map(_trade, connection.execute(_FETCHED_TRADES, where, binary=True))
+
+
+def _by_venue_time(trade: TradeRow) -> ForeignTrade:
+    assert trade.timestamp_ms is not None
+    return ForeignTrade(None, msgspec.structs.replace(trade, received_ns=trade.timestamp_ms * 10**6))
 
 
 _Placed: TypeAlias = tuple[int, StoredRow]

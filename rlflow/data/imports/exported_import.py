@@ -6,6 +6,7 @@ could not tell what was missing. What it once found out stands in the lines.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import TypeVar
 from uuid import UUID
 
 import attrs
@@ -19,6 +20,8 @@ from rlflow.recordings.identity import capture_id, prefix_identities
 from rlflow.session.rows import DeltaRow, GapRow, Rows, SnapshotRow, TradeRow
 
 ROWS_PER_COMMIT = 10_000
+
+T = TypeVar("T")
 
 _LISTS: Mapping[type[ExportedRow], str] = {
     SnapshotRow: "snapshots",
@@ -47,11 +50,14 @@ class ExportedImport:
     known: Mapping[UUID, CaptureRecord]
     """What the store had before."""
     commit: Callable[[Rows], None]
+    store_fetched: Callable[[Sequence[TradeRow]], None]
+    """Called once with all trades of no capture, unless there are none."""
     captures: int = 0
     """Captures in the file, as far as it was read."""
     frames: int = 0
     """Frames in it."""
     _pending: Rows | None = None
+    _fetched: list[TradeRow] = attrs.Factory(list)
     _is_closed: bool = False
     """Whether the store has the end of the capture at hand."""
 
@@ -66,9 +72,14 @@ class ExportedImport:
                 # All that one frame became, or nothing of it.
                 self._take(list(lines))
         except RecordingError:
-            self._flush()
+            self._end()
             raise
+        self._end()
+
+    def _end(self) -> None:
         self._flush()
+        if self._fetched:
+            self.store_fetched(self._fetched)
 
     def _lines(self, progress: Progress) -> Iterator[_Numbered]:
         opening: tuple[_Numbered, bytes] | None = None
@@ -83,6 +94,8 @@ class ExportedImport:
                 opening = None
             if one.line.opened is not None:
                 opening = one, text
+            elif (trade := self._read(one, one.line.fetched_trade)) is not None:
+                self._fetched.append(trade)
             else:
                 yield one
 
@@ -93,16 +106,16 @@ class ExportedImport:
             if one.capture is not None:
                 self._begin(one.line, one.capture)
             events += one.line.event is not None
-            made += self._rows_in(one)
+            row = self._read(one, one.line.row)
+            made += [] if row is None else [row]
         self.frames += events > 0
         self._add(lines[-1], made, is_data=events > 0)
 
-    def _rows_in(self, one: _Numbered) -> list[ExportedRow]:
+    def _read(self, one: _Numbered, read: Callable[[], T]) -> T:
         try:
-            row = one.line.row()
+            return read()
         except (ValueError, FrameRejectedError) as error:
             raise RecordingError(self.recording.path, one.number, str(error)) from error
-        return [] if row is None else [row]
 
     def _begin(self, line: ExportedLine, capture: UUID) -> None:
         self._flush()

@@ -6,6 +6,8 @@ damaged and has been repaired.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from uuid import UUID
 
@@ -13,11 +15,13 @@ import attrs
 
 from rlflow.data.database import Database
 from rlflow.data.imports.exported_import import ExportedImport
+from rlflow.data.sheets.trade_rows import store_missing
 from rlflow.data.store.captures import CaptureRecord
 from rlflow.errors import RecordingError
+from rlflow.kalshi.sheets import RestTrade
 from rlflow.recordings import Form, Progress, RecordedCapture, Recording, check_sums, read_recording
 from rlflow.session.records import Batch, Kind, Opened
-from rlflow.session.rows import Counts, Rows
+from rlflow.session.rows import Counts, Rows, TradeRow
 from rlflow.session.session import Session
 
 # Rows of one transaction: large enough that the commit is a small part of it, small enough to stay in memory.
@@ -136,11 +140,28 @@ def _import_exported(
         database.commit([rows])
         imported.take(rows)
 
-    work = ExportedImport(recording, stored, commit)
+    def store_fetched(trades: Sequence[TradeRow]) -> None:
+        where = attrgetter("market_ticker", "received_ns")
+        for (ticker, fetched_ns), some in groupby(sorted(trades, key=where), key=where):
+            imported.rows += store_missing(database, ticker, map(_as_fetched, some), fetched_ns)
+
+    work = ExportedImport(recording, stored, commit, store_fetched)
     try:
         work.run(progress)
     finally:
         imported.captures, imported.frames = work.captures, work.frames
+
+
+def _as_fetched(row: TradeRow) -> RestTrade:
+    return RestTrade(
+        trade_id=row.trade_id,
+        ticker=row.market_ticker,
+        created_ns=row.timestamp_ms * 10**6 if row.timestamp_ms is not None else row.received_ns,
+        yes_price=row.yes_price,
+        count=row.count,
+        taker_side=row.taker_side,
+        is_block_trade=row.is_block_trade,
+    )
 
 
 def _import_capture(

@@ -1,6 +1,7 @@
 """Gaps of the trade channel, and the trades that are fetched for them: found, stored once, and noted as filled."""
 
 from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 from typing import Final
 
 import attrs
@@ -122,7 +123,7 @@ def markets_of(database: Database, gap: TradeGap, now_ns: Nanos) -> list[LostMar
 
 
 def store_missing(database: Database, ticker: str, trades: Iterable[RestTrade], now_ns: Nanos) -> int:
-    """Store those trades of a market that the store has from nowhere else; return how many."""
+    """Store those trades of a market, fetched at `now_ns`, that the store has from nowhere else; return how many."""
     by_id = {storable(trade.trade_id): trade for trade in trades if trade.ticker == ticker}
     if not by_id:
         return 0
@@ -134,6 +135,7 @@ def store_missing(database: Database, ticker: str, trades: Iterable[RestTrade], 
         "from_ms": min(times) // 10**6,
         "to_ms": max(times) // 10**6,
     }
+    database.make_days([datetime.fromtimestamp(now_ns // 10**9, UTC).date()])
     with translated(), database.connection.transaction():
         known = {trade_id for (trade_id,) in database.connection.execute(_KNOWN, window)}
         rows = [
