@@ -9,9 +9,9 @@ _default:
 run *ARGS:
     python -m rlflow "$@"
 
-# run the test suite, or a part of it: just test tests/test_units.py -k price
+# run the test suite on every core, or a part of it: just test tests/test_units.py -k price
 test *ARGS:
-    python -m pytest "$@"
+    python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal "$@"
 
 # make everything go wrong, one thing at a time, the slow half too: just faults -k database
 faults *ARGS:

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for every test that wants one."""
+"""A real PostgreSQL for every test that wants one, and the machine to itself for a test that measures."""
 
 import os
 import tempfile
@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql
 
 from rlflow.data.embedded.shared_server import EmbeddedPostgres
+from tests.turns import turn
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +49,17 @@ def other_database_url(postgres_url: str) -> Iterator[str]:
     """The address of another one."""
     with empty_database(postgres_url) as url:
         yield url
+
+
+@pytest.fixture(autouse=True)
+def its_turn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing, unless tests run in several processes: then those that measure wait until no other runs."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    is_alone = request.node.get_closest_marker("alone") is not None
+    with turn(tmp_path_factory.getbasetemp().parent, is_alone=is_alone):
+        yield
 
 
 @contextmanager

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.bench import measure
 from tests.running import exchange, service
 
 
+@pytest.mark.alone
 def test_a_thousand_messages_a_second_become_durable_with_a_median_below_a_millisecond(
     tmp_path: Path, database_url: str
 ) -> None:
