@@ -285,6 +285,8 @@ def test_fees_can_be_changed_for_an_event_or_announced_for_a_series() -> None:
     assert (event["fee_type_override"], event["fee_multiplier_override"]) == ("quadratic_with_maker_fees", 0.5)
     [change] = asking.get("/events/fee_changes")["event_fee_changes"]
     assert (change["event_ticker"], change["fee_multiplier_override"]) == ("KXSIM-1", 0.5)
+    assert asking.tell("/events/KXSIM-1/fees")[0] == 200
+    assert asking.get("/events/fee_changes")["event_fee_changes"] == []
     at_s = NOW // SECOND + 10
     assert asking.tell("/series/KXSIM/fees", {**fees, "scheduled_ts": at_s})[0] == 200
     [announced] = asking.get("/series/fee_changes?series_ticker=KXSIM")["series_fee_change_arr"]
@@ -299,6 +301,17 @@ def test_fees_can_be_changed_for_an_event_or_announced_for_a_series() -> None:
     assert (refused[0], refused[1]["message"].split(" must be one of ")) == (
         400,
         ["fee_type", "quadratic, quadratic_with_maker_fees, quadratic_with_combo_maker_fees, flat, not 'free'"],
+    )
+
+
+@pytest.mark.parametrize("fees", [{"fee_multiplier": 0.5}, {"fee_type": "flat"}])
+def test_an_event_may_differ_from_its_series_in_one_thing_alone(fees: Body) -> None:
+    asking = trader()
+    assert asking.tell("/events/KXSIM-1/fees", fees)[0] == 200
+    [change] = asking.get("/events/fee_changes")["event_fee_changes"]
+    assert (change["fee_type_override"], change["fee_multiplier_override"]) == (
+        fees.get("fee_type"),
+        fees.get("fee_multiplier"),
     )
 
 

@@ -79,6 +79,11 @@ class EventSheet:
         """Whether one of its markets at most can end with YES."""
         return self.collateral_return_type == "MECNET"
 
+    @property
+    def has_own_fees(self) -> bool:
+        """Whether its markets charge anything but what the series says."""
+        return self.fee_type_override is not None or self.fee_multiplier_override is not None
+
 
 @attrs.frozen
 class MarketSheet:

@@ -90,7 +90,7 @@ def event(desk: Desk, request: Request) -> Answer:
 def event_fee_changes(desk: Desk, request: Request) -> Answer:
     """Return the fees of events that differ from their series'; they change at once here, never by announcement."""
     ticker = request.query.text("event_ticker")
-    changed = (each for each in desk.venue.events().values() if each.fee_type_override is not None)
+    changed = (each for each in desk.venue.events().values() if each.has_own_fees)
     return ok(event_fee_changes=[_override_json(each) for each in changed if ticker in {"", each.ticker}], cursor="")
 
 
