@@ -2,7 +2,7 @@
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlflow.exchange.handshake import Refusal
@@ -324,6 +324,7 @@ def test_the_exchange_says_whether_it_is_open_and_when_it_rests() -> None:
     assert asking.get("/historical/cutoff")["trades_created_ts"] == "2026-10-17T08:00:00.000Z"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.text(max_size=20))
 def test_no_path_and_no_query_breaks_it(path: str, query: str) -> None:
     asking = caller(MadeUpVenue(listing("KXS-1-A")))
