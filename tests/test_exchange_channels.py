@@ -92,6 +92,20 @@ def test_tickers_may_be_chosen_by_market_id() -> None:
     assert ok["msg"] == {"market_tickers": ["B"], "market_ids": ["id-of-B"]}
 
 
+def test_a_merge_by_market_id_lists_the_ids_from_then_on() -> None:
+    desk = Desk()
+    desk.say(command(1, "subscribe", channels=["ticker"], market_ids=["id-of-A"]))
+    (ok,) = desk.say(command(2, "subscribe", channels=["ticker"], market_ids=["id-of-B"]))
+    both = {"market_tickers": ["A", "B"], "market_ids": ["id-of-A", "id-of-B"]}
+    assert (ok["type"], ok["msg"]) == ("ok", both)
+    (ok,) = desk.say(update("add_markets", market_ticker="NEW"))
+    assert ok["msg"] == {"market_tickers": ["A", "B", "NEW"], "market_ids": ["id-of-A", "id-of-B"]}
+    (ok,) = desk.say(command(3, "subscribe", channels=["ticker"]))
+    assert "msg" not in ok
+    (ok,) = desk.say(command(4, "subscribe", channels=["ticker"], market_ids=["id-of-B"]))
+    assert "msg" not in ok
+
+
 @pytest.mark.parametrize(
     ("params", "expected"),
     [

@@ -53,13 +53,14 @@ class Subscription:
         """Return the number of a frame that is no publication, None on a channel without numbers."""
         return self.numbering.insert() if self.is_sequenced else None
 
-    def add(self, tickers: tuple[str, ...] | None) -> tuple[str, ...]:
-        """Add markets (None: all) and return those that were not held before."""
+    def add(self, tickers: tuple[str, ...] | None, market_ids: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Add markets (None: all), some of them named by id, and return those that were not held before."""
         if tickers is None:
             self.tickers = None
             self.market_ids.clear()
         if self.tickers is None or tickers is None:
             return ()
+        self.market_ids.update(market_ids)
         new = tuple(ticker for ticker in tickers if ticker not in self.tickers)
         self.tickers.update(new)
         return new

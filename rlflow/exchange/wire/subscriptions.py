@@ -82,7 +82,7 @@ class Subscriptions:
                 self._replies.subscribed(held, command_id, now_ms)
                 wanted.append((held, named or ()))
             else:
-                new = held.add(named)
+                new = held.add(named, command.choice.market_ids if channel == TICKER else ())
                 held.sources.update(command.choice.sources(channel))
                 self._replies.ok(held, command_id, now_ms)
                 wanted.append((held, new if channel == ORDERBOOK else named or ()))
@@ -181,9 +181,8 @@ class Subscriptions:
         """Add to, or take from, a subscription; return the markets that are new to it."""
         choice = command.choice
         if command.action not in LEAVING:
-            held.market_ids.update(choice.market_ids)
             held.sources.update(choice.sources(held.channel))
-            return held.add(tickers) if command.action == ADD_MARKETS else ()
+            return held.add(tickers, choice.market_ids) if command.action == ADD_MARKETS else ()
         held.sources.difference_update(choice.sources(held.channel))
         if held.tickers is not None:
             held.tickers.difference_update(tickers)
