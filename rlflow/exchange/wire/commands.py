@@ -14,7 +14,11 @@ _MAX_SHARDS: Final = 100
 
 
 class Code(enum.IntEnum):
-    """The error codes that this venue gives."""
+    """The error codes that this venue gives by itself.
+
+    Of those in protocol 3.5 it gives neither the retired ones (6, 16, 17) nor 23, for no channel that the documents
+    list needs match ids. A fault `refusal` gives any code on request.
+    """
 
     UNREADABLE = 1
     NO_PARAMS = 2
