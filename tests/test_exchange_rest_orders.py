@@ -11,7 +11,7 @@ from rlflow.exchange.markets.venue import Venue, VenueSpec
 from rlflow.exchange.rest import control, service
 from rlflow.exchange.rest.buckets import Tier
 from rlflow.exchange.rest.http_server import Heard
-from rlflow.exchange.rest.order_bodies import AmendBody, CancelBody, CreateBatch, CreateBody, DecreaseBody
+from rlflow.exchange.rest.order_bodies import AmendBody, Batch, CancelBody, CreateBody, DecreaseBody
 from tests.exchange_rest import NOW, SECOND, SIGNER, Body, Caller, caller
 
 TICKER = "KXSIM-1-A"
@@ -183,6 +183,22 @@ def test_a_batch_answers_item_by_item() -> None:
     status, body = asking.ask("DELETE", f"{ORDERS}/batched", {"orders": [{"order_id": each} for each in ids]})
     assert (status, [each.get("reduced_by") for each in body["orders"]]) == (200, ["10.00", None, "10.00"])
     assert body["orders"][1]["error"]["code"] == "not_found"
+
+
+def test_what_is_of_a_wrong_form_in_a_batch_is_refused_alone() -> None:
+    asking = trader()
+    wrong: tuple[object, ...] = ({**order(), "price": 0.01}, {}, None, "order", {**order(), "side": "yes"})
+    status, body = asking.ask("POST", f"{ORDERS}/batched", {"orders": [*wrong, order()]})
+    assert status == 201
+    *refused, accepted = body["orders"]
+    assert [each["error"]["code"] for each in refused] == ["invalid_parameters"] * len(wrong)
+    cancels = {"orders": [{"order_id": 7}, {"order_id": accepted["order_id"]}]}
+    status, body = asking.ask("DELETE", f"{ORDERS}/batched", cancels)
+    assert (status, body["orders"][0]["error"]["code"]) == (200, "invalid_parameters")
+    assert body["orders"][1]["reduced_by"] == "10.00"
+    no_batches: tuple[object, ...] = ({}, {"orders": None}, {"orders": {}})
+    for none in no_batches:
+        assert asking.ask("POST", f"{ORDERS}/batched", none)[0] == 400
 
 
 def test_cancel_all_leaves_nothing() -> None:
@@ -376,7 +392,7 @@ NAMES = st.sampled_from(
         "count_filter",
     ]
 )
-BODIES = (CreateBody, AmendBody, DecreaseBody, CreateBatch, CancelBody, control.Determine, control.MoveClose)
+BODIES = (CreateBody, AmendBody, DecreaseBody, Batch, CancelBody, control.Determine, control.MoveClose)
 FIELDS = st.sampled_from(
     sorted({"kind", "is_on", "fee_type", *(name for body in BODIES for name in body.__struct_fields__)})
 )

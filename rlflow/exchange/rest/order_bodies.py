@@ -23,8 +23,8 @@ _LAST_SECOND = 7_258_118_400
 _LONGEST_ID = 128
 
 
-def decode(body: bytes, kind: type[B]) -> B:
-    """Return a body; RefusedError for what is not of its form."""
+def decode(body: bytes | msgspec.Raw, kind: type[B]) -> B:
+    """Return a body, or a part of one; RefusedError for what is not of its form."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -124,27 +124,17 @@ class CancelBody(_Routed, kw_only=True):
     market_ticker: str | None = None
 
 
-class CreateBatch(msgspec.Struct):
-    """Several new orders."""
+class Batch(msgspec.Struct):
+    """Several bodies of orders, each to be read for itself: what is wrong with one is no matter of the others."""
 
-    orders: list[CreateBody]
-
-
-class CancelBatch(msgspec.Struct):
-    """Several orders that are to be canceled."""
-
-    orders: list[CancelBody]
-
-
-class _AnyBatch(msgspec.Struct):
-    orders: list[msgspec.Raw] = []
+    orders: list[msgspec.Raw]
 
 
 def batch_size(body: bytes) -> int:
     """Return how many orders a batch has, at least 1; a body that is none counts as one."""
     try:
-        return max(1, len(msgspec.json.decode(body, type=_AnyBatch).orders))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return max(1, len(decode(body, Batch).orders))
+    except RefusedError:
         return 1
 
 

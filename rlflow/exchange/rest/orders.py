@@ -1,8 +1,10 @@
 """Orders: placed, amended, made smaller, canceled, one by one and in batches (protocol 6.3)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
+
+import msgspec
 
 from rlflow.exchange.handshake import Refusal
 from rlflow.exchange.markets.account_publications import money_text
@@ -14,9 +16,8 @@ from rlflow.exchange.rest.market_json import Json
 from rlflow.exchange.rest.messages import Answer, Request, ok
 from rlflow.exchange.rest.order_bodies import (
     AmendBody,
-    CancelBatch,
+    Batch,
     CancelBody,
-    CreateBatch,
     CreateBody,
     DecreaseBody,
     batch_size,
@@ -26,7 +27,7 @@ from rlflow.exchange.rest.refusals import RefusedError
 from rlflow.exchange.rest.routes import Route
 from rlflow.units import format_count
 
-B = TypeVar("B")
+B = TypeVar("B", bound=msgspec.Struct)
 
 _BASE = "/portfolio/events/orders"
 _CANCEL_COST = 2
@@ -39,8 +40,7 @@ def create(desk: Desk, request: Request) -> Answer:
 
 def create_batch(desk: Desk, request: Request) -> Answer:
     """Place several orders; each has its own answer or error."""
-    bodies = decode(request.body, CreateBatch).orders
-    return Answer(201, {"orders": _each(bodies, partial(_created, desk, request))})
+    return Answer(201, {"orders": _each(request, CreateBody, partial(_created, desk, request))})
 
 
 def cancel(desk: Desk, request: Request) -> Answer:
@@ -52,8 +52,7 @@ def cancel(desk: Desk, request: Request) -> Answer:
 
 def cancel_batch(desk: Desk, request: Request) -> Answer:
     """Cancel several orders; each has its own answer or error."""
-    bodies = decode(request.body, CancelBatch).orders
-    return ok(orders=_each(bodies, partial(_canceled, desk, request)))
+    return ok(orders=_each(request, CancelBody, partial(_canceled, desk, request)))
 
 
 def cancel_all(desk: Desk, request: Request) -> Answer:
@@ -86,12 +85,12 @@ def _canceled(desk: Desk, request: Request, body: CancelBody) -> Json:
     return {**_named(done.order, request), "reduced_by": format_count(done.reduced_by)}
 
 
-def _each(bodies: Iterable[B], carry_out: Callable[[B], Json]) -> list[Json]:
-    """Return the answer for each body of a batch; one that is refused does not hold up the others."""
+def _each(request: Request, kind: type[B], carry_out: Callable[[B], Json]) -> list[Json]:
+    """Return the answer for each order of a batch; one that is refused does not hold up the others."""
     results: list[Json] = []
-    for body in bodies:
+    for raw in decode(request.body, Batch).orders:
         try:
-            results.append(carry_out(body))
+            results.append(carry_out(decode(raw, kind)))
         except RefusedError as error:
             results.append({"error": error.refusal.fields()})
         except OrderRefusedError as error:
