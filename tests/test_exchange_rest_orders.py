@@ -142,6 +142,14 @@ def test_a_body_that_is_none_is_refused() -> None:
         assert asking.ask("POST", ORDERS, body)[0] == 400
 
 
+@pytest.mark.parametrize("path", [f"/trade-api/v2{ORDERS}", f"/trade-api/v2{ORDERS}/batched", "/sim/faults"])
+@pytest.mark.parametrize("body", [b'{"a":' * 100_000, b'{"orders":[' + b'{"a":' * 100_000, b"[" * 100_000, b"\xff"])
+def test_a_body_that_is_nested_too_deep_or_no_text_is_refused(path: str, body: bytes) -> None:
+    headers = SIGNER.headers("POST", path, NOW // 1_000_000)
+    raw = tuple((name.encode(), value.encode()) for name, value in headers)
+    assert trader().service.answer(Heard("POST", path, raw, body)).status == 400
+
+
 def test_a_client_order_id_is_used_once_for_ever() -> None:
     asking = trader()
     first = placed(asking, client_order_id="mine")

@@ -15,7 +15,7 @@ from rlflow.exchange.markets.venue_control import UnknownMarketError, VenueContr
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.markets import shown
 from rlflow.exchange.rest.messages import Answer, Request, ok
-from rlflow.exchange.rest.order_bodies import decode
+from rlflow.exchange.rest.order_bodies import UNREADABLE, decode
 from rlflow.exchange.rest.refusals import RefusedError, bad_parameter
 from rlflow.exchange.rest.routes import Route
 from rlflow.exchange.wire.faults import Fault
@@ -128,7 +128,7 @@ def faults(desk: Desk, request: Request) -> Answer:
     try:
         content = msgspec.json.decode(request.body)
         found = [Fault.from_json(each) for each in (content if isinstance(content, list) else [content])]
-    except (msgspec.DecodeError, ValueError) as error:
+    except UNREADABLE as error:
         raise bad_parameter(str(error)) from error
     return ok(faults=[{**fault.as_json(), "connections": desk.connections.inject(fault)} for fault in found])
 

@@ -22,12 +22,15 @@ _SECOND_NS: Nanos = 1_000_000_000
 _LAST_SECOND = 7_258_118_400
 _LONGEST_ID = 128
 
+# ValueError covers malformed JSON, broken UTF-8 and failed validation; nesting beyond the stack is a RecursionError.
+UNREADABLE = (ValueError, RecursionError)
+
 
 def decode(body: bytes | msgspec.Raw, kind: type[B]) -> B:
     """Return a body, or a part of one; RefusedError for what is not of its form."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise bad_parameter(str(error)) from error
 
 
