@@ -125,6 +125,7 @@ def test_an_order_that_trades_says_at_which_price_and_fee_and_fills_a_position()
         ({"expiration_time": 1_799_999_999}, 400, "invalid_order"),
         ({"expiration_time": -1}, 400, "invalid_parameters"),
         ({"subaccount": 1}, 400, "invalid_parameters"),
+        ({"order_group_id": "nobodys"}, 404, "not_found"),
         ({"client_order_id": "x" * 129}, 400, "invalid_parameters"),
     ],
 )
@@ -232,6 +233,21 @@ def test_balances_have_a_bucket_of_their_own() -> None:
     asking = trader(tier=Tier.BASIC)
     assert [asking.ask("GET", "/portfolio/balance")[0] for _ in range(2)] == [200, 429]
     assert asking.ask("GET", "/portfolio/positions")[0] == 200
+
+
+@pytest.mark.parametrize("place", ["subaccount=7", "exchange_index=2", "subaccount=x"])
+def test_nothing_private_is_of_another_subaccount_or_shard(place: str) -> None:
+    asking = trader()
+    path = f"{ORDERS}/{placed(asking)['order_id']}"
+    private = [route for route in service._ROUTES if not route.is_public and route.method == "GET"]
+    assert len(private) > 7
+    for route in private:
+        asking.now_ns += SECOND
+        assert asking.ask("GET", f"{route.path}?{place}")[0] == 400, route.path
+    for written in (path, ORDERS):
+        assert asking.ask("DELETE", f"{written}?{place}")[0] == 400
+    for here in ("subaccount=0&exchange_index=0", "exchange_index=-1"):
+        assert len(read(asking, f"/portfolio/orders?status=resting&{here}")["orders"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from rlflow.exchange.matching.orders import (
     SelfTradePrevention,
     TimeInForce,
 )
-from rlflow.exchange.rest.refusals import RefusedError, bad_parameter
+from rlflow.exchange.rest.refusals import RefusedError, bad_parameter, check_place, not_found
 from rlflow.units import Count, Nanos, Price, parse_count, parse_price
 
 B = TypeVar("B", bound=msgspec.Struct)
@@ -35,15 +35,14 @@ def decode(body: bytes | msgspec.Raw, kind: type[B]) -> B:
 
 
 class _Routed(msgspec.Struct, kw_only=True):
-    """What says where an order is; here there is one shard, and no subaccount but the first."""
+    """What says where an order is."""
 
     subaccount: int | None = None
     exchange_index: int | None = None
 
     def check_place(self) -> None:
         """Raise RefusedError for a shard or subaccount that does not exist."""
-        if self.subaccount or self.exchange_index not in {None, -1, 0}:
-            raise bad_parameter("there is one subaccount, 0, and one shard, 0")
+        check_place(self.subaccount, self.exchange_index)
 
 
 class CreateBody(_Routed, kw_only=True):
@@ -61,10 +60,13 @@ class CreateBody(_Routed, kw_only=True):
     reduce_only: bool | None = None
     cancel_order_on_pause: bool | None = None
     order_group_id: str | None = None
+    """Of a group that exists; none can be made here."""
 
     def request(self) -> OrderRequest:
         """Return it for the engine."""
         self.check_place()
+        if self.order_group_id:
+            raise not_found(f"order group {self.order_group_id}")
         return OrderRequest(
             self.ticker,
             self.side,
@@ -77,7 +79,6 @@ class CreateBody(_Routed, kw_only=True):
             post_only=bool(self.post_only),
             reduce_only=bool(self.reduce_only),
             cancel_on_pause=bool(self.cancel_order_on_pause),
-            order_group_id=self.order_group_id or "",
         )
 
 

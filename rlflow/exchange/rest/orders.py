@@ -46,7 +46,6 @@ def create_batch(desk: Desk, request: Request) -> Answer:
 def cancel(desk: Desk, request: Request) -> Answer:
     """Cancel an order."""
     body = CancelBody(order_id=request.where["order_id"], market_ticker=request.query.text("market_ticker"))
-    body.subaccount, body.exchange_index = request.query.number("subaccount"), request.query.number("exchange_index")
     return Answer(200, _canceled(desk, request, body))
 
 

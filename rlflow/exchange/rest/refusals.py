@@ -41,3 +41,9 @@ def bad_parameter(message: str) -> RefusedError:
 def not_found(what: str) -> RefusedError:
     """Return the refusal of a request for something that does not exist."""
     return RefusedError(404, "not_found", f"{what[:200]} not found")
+
+
+def check_place(subaccount: int | None, exchange_index: int | None) -> None:
+    """Refuse a subaccount but the first, 0, and a shard but the only one, 0; -1 leaves the shard to the venue."""
+    if subaccount or exchange_index not in {None, -1, 0}:
+        raise bad_parameter("there is one subaccount, 0, and one shard, 0")

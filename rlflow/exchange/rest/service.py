@@ -23,7 +23,7 @@ from rlflow.exchange.rest.buckets import DEFAULT_COST, Buckets, Kind
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.http_server import Heard
 from rlflow.exchange.rest.messages import Answer, Request
-from rlflow.exchange.rest.refusals import RefusedError, refusal_body
+from rlflow.exchange.rest.refusals import RefusedError, check_place, refusal_body
 from rlflow.exchange.rest.routes import Route, Router
 from rlflow.units import Nanos
 
@@ -111,6 +111,8 @@ class RestService:
         if not self._desk.venue.is_exchange_active and not route.works_in_maintenance:
             raise RefusedError(503, "exchange_unavailable", "the exchange is in maintenance")
         self._pay(route, request)
+        if not route.is_public:
+            check_place(request.query.number("subaccount"), request.query.number("exchange_index"))
         self._desk.past.note(request.account, request.now_ns)
         try:
             return route.handler(self._desk, request)
