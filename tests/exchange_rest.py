@@ -36,6 +36,8 @@ class MadeUpVenue(StillVenue):
         super().__init__([], lambda ticker: self.books.get(ticker, Image(ticker)), now_ns=NOW)
         self.books: dict[str, Image] = {}
         self.listings = {listing.ticker: listing for listing in listings}
+        for number, each in enumerate(listings):
+            each.number = number
         self.history: dict[str, list[TradeRecord]] = {}
 
     def trades(self, ticker: str) -> list[TradeRecord]:

@@ -433,4 +433,7 @@ def test_what_is_listed_is_found_by_name_and_by_id() -> None:
         assert listing.sheet.event_ticker in driven.venue.events()
         assert driven.venue.events()[listing.sheet.event_ticker].series_ticker in driven.venue.series
     assert driven.venue.ticker_of("") is None
+    for each in (driven.venue.listings, driven.venue.events()):
+        numbers = [listed.number for listed in each.values()]
+        assert numbers == sorted(set(numbers))
     assert json.loads(json.dumps(driven.venue.listings[NAMED].sheet.strike())) == {}

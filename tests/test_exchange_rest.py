@@ -134,13 +134,41 @@ def test_the_pages_together_are_the_list(length: int, limit: int, every: int) ->
     cursor, found = "", list[str]()
     while True:
         query = Query({"limit": str(limit), "cursor": cursor})
-        part = page(lambda: items, query, name=str, keep=lambda item: int(item[5:]) % every == 0)
+        part = page(enumerate(items), query, keep=lambda item: int(item[5:]) % every == 0)
         assert len(part.items) <= limit
         found += part.items
         cursor = part.cursor
         if not cursor:
             break
     assert found == [item for item in items if int(item[5:]) % every == 0]
+
+
+@given(st.lists(st.integers(0, 60), unique=True), st.integers(1, 20), st.data())
+def test_a_page_begins_behind_the_last_one_whatever_is_forgotten_or_new(
+    numbers: list[int], limit: int, data: st.DataObject
+) -> None:
+    first = page(((number, number) for number in sorted(numbers)), Query({"limit": str(limit)}))
+    left = data.draw(st.sets(st.sampled_from(numbers))) if numbers else set()
+    items = sorted({*left, 61})
+    if not first.cursor:
+        assert list(first.items) == sorted(numbers)
+        return
+    rest = page(((number, number) for number in items), Query({"limit": "100", "cursor": first.cursor}))
+    assert list(rest.items) == [number for number in items if number > first.items[-1]]
+
+
+def test_a_list_goes_on_where_it_was_when_the_last_one_given_out_is_forgotten() -> None:
+    venue = MadeUpVenue(*ONE_OF_EACH)
+    venue.history = {"KXS-1-A": [trade("KXS-1-A", number) for number in (8, 4, 2)]}
+    asking = caller(venue)
+    markets = asking.get("/markets?limit=2")
+    trades = asking.get("/markets/trades?limit=2")
+    venue.listings = {ticker: each for ticker, each in venue.listings.items() if not ticker.startswith("KXS-1")}
+    venue.history = {"KXS-2-A": [trade("KXS-2-A", 1)]}
+    assert tickers(asking.get(f"/markets?cursor={markets['cursor']}")) == ["KXS-2-A", "KXS-2-B", "KXT-1-A", "KXT-1-B"]
+    assert [each["trade_id"] for each in asking.get(f"/markets/trades?cursor={trades['cursor']}")["trades"]] == [
+        "trade-1"
+    ]
 
 
 @pytest.mark.parametrize("cursor", ["garbage", "%%%", "AAAA", "Z2FyYmFnZQ=="])
@@ -294,9 +322,7 @@ def test_trades_come_newest_first_by_market_time_and_page() -> None:
 
 
 def test_a_still_venue_guesses_series_and_events_from_its_tickers() -> None:
-    venue = MadeUpVenue()
-    venue.listings = {each.ticker: each for each in ONE_OF_EACH}
-    asking = caller(venue)
+    asking = caller(MadeUpVenue(*ONE_OF_EACH))
     assert [each["ticker"] for each in asking.get("/series")["series"]] == ["KXS", "KXT"]
     series = asking.get("/series/KXS")["series"]
     assert (series["fee_type"], series["fee_multiplier"]) == ("quadratic", 1)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from fractions import Fraction
+from itertools import count
 
 import attrs
 
@@ -20,10 +21,12 @@ class Catalogue:
         self.fee_changes: list[FeeChange] = []
         """Of series, in the order of their announcement."""
         self._markets: Counter[str] = Counter()
+        self._numbers = count()
 
     def add_event(self, event: EventSheet) -> None:
         """List an event; one that is listed already stays as it is."""
-        self.events.setdefault(event.ticker, event)
+        if event.ticker not in self.events:
+            self.events[event.ticker] = attrs.evolve(event, number=next(self._numbers))
 
     def add_market(self, event_ticker: str) -> None:
         """Note that an event has one more market."""

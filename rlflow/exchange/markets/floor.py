@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import count
 
 import attrs
 
@@ -65,6 +66,7 @@ class Floor:
         self.markets: dict[str, Market] = {}
         self.listings: dict[str, Listing] = {}
         """Both by ticker, the oldest first."""
+        self._numbers = count()
         self._by_id: dict[str, str] = {}
         self._clock = 0
         self._trades = 0
@@ -75,6 +77,7 @@ class Floor:
         sheet = listing.sheet
         market = self.markets[sheet.ticker] = Market(listing, SimulatedBook(sheet.ticker, sheet.market_id, sheet.grid))
         self.listings[sheet.ticker] = listing
+        listing.number = next(self._numbers)
         self._by_id[sheet.market_id] = sheet.ticker
         self.engine.add_market(market.book, fees, "closed")
         return market

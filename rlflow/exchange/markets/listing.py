@@ -73,6 +73,8 @@ class EventSheet:
     """None: the series' fees hold."""
     fee_multiplier_override: Fraction | None = None
     updated_ns: Nanos = 0
+    number: int = 0
+    """Over all events of a venue, ascending in the order in which they were listed."""
 
     @property
     def mutually_exclusive(self) -> bool:
@@ -149,6 +151,8 @@ class Listing:
     dollar_volume: Money = 0
     """YES price times contracts, of all trades."""
     open_interest: Count = 0
+    number: int = 0
+    """Over all markets of a venue, ascending in the order in which they were listed."""
 
     @property
     def ticker(self) -> str:

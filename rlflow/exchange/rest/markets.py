@@ -29,9 +29,8 @@ def markets(desk: Desk, request: Request) -> Answer:
     status = query.choice("status", frozenset(FILTER_WORDS.values()))
     tests = (*_named(query), _of_status(status, desk, request.now_ns), *_of_time(query, status))
     found = page(
-        desk.venue.listings.values,
+        ((listing.number, listing) for listing in desk.venue.listings.values()),
         query,
-        name=lambda listing: listing.ticker,
         keep=lambda listing: all(test(listing) for test in tests),
     )
     return ok(markets=[shown(desk, listing) for listing in found.items], cursor=found.cursor)

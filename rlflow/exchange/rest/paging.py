@@ -4,13 +4,14 @@ import base64
 import binascii
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import attrs
 
 from rlflow.exchange.rest.query import Query
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @attrs.frozen
@@ -22,23 +23,26 @@ class Page(Generic[T]):
     """What asks for the next one; empty on the last."""
 
 
+class Records(Protocol[T_co]):
+    """What is kept for ever, the oldest first: a list, or the values of a dict."""
+
+    def __len__(self) -> int: ...
+
+    def __reversed__(self) -> Iterator[T_co]: ...
+
+
 def page(
-    items: Callable[[], Iterable[T]],
-    query: Query,
-    *,
-    name: Callable[[T], str],
-    keep: Callable[[T], bool] = lambda _: True,
-    most: int = 1000,
+    items: Iterable[tuple[int, T]], query: Query, *, keep: Callable[[T], bool] = lambda _: True, most: int = 1000
 ) -> Page[T]:
     """Return the page that the query's `limit` and `cursor` ask for.
 
-    The cursor is the name of the last item given out. One that means nothing gives the first page, as on the venue.
+    The cursor is the number of the last item given out, and the next page begins behind that number, even if the item
+    is forgotten by then. One that means nothing gives the first page, as on the venue.
 
     Args:
-        items: Gives the whole list in its order, at every call.
+        items: The whole list in its order, with numbers that ascend and never change.
         query: Of the request.
-        name: Tells items apart.
-        keep: Whether an item is asked for; those that are not still have their place, so a cursor outlives a change.
+        keep: Whether an item is asked for.
         most: The highest limit.
 
     Raises:
@@ -46,23 +50,22 @@ def page(
     """
     limit = query.bounded("limit", min(100, most), 1, most)
     last = _decoded(query.text("cursor"))
-    rest = _behind(items, lambda item: name(item) == last) if last else items()
-    found = tuple(islice((item for item in rest if keep(item)), limit + 1))
-    if len(found) <= limit:
-        return Page(found, "")
-    return Page(found[:limit], base64.urlsafe_b64encode(name(found[limit - 1]).encode()).decode())
+    found = tuple(islice((each for each in items if (last is None or each[0] > last) and keep(each[1])), limit + 1))
+    some = tuple(item for _, item in found[:limit])
+    return Page(some, _encoded(found[limit - 1][0]) if len(found) > limit else "")
 
 
-def _behind(items: Callable[[], Iterable[T]], is_last: Callable[[T], bool]) -> Iterable[T]:
-    rest: Iterator[T] = iter(items())
-    for item in rest:
-        if is_last(item):
-            return rest
-    return items()
+def newest_first(records: Records[T]) -> Iterable[tuple[int, T]]:
+    """Return records in the order in which most lists are, with their numbers: 0 for the oldest, -1 for the next."""
+    return enumerate(reversed(records), 1 - len(records))
 
 
-def _decoded(cursor: str) -> str:
+def _encoded(number: int) -> str:
+    return base64.urlsafe_b64encode(str(number).encode()).decode()
+
+
+def _decoded(cursor: str) -> int | None:
     try:
-        return base64.urlsafe_b64decode(cursor.encode()).decode()
-    except (binascii.Error, UnicodeError):
-        return ""
+        return int(base64.urlsafe_b64decode(cursor.encode()).decode())
+    except (binascii.Error, ValueError):
+        return None

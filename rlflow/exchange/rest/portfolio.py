@@ -1,14 +1,12 @@
 """What an account may read of itself: balance, orders, fills (protocol 6.4)."""
 
-from collections.abc import Iterable
-
 from rlflow.exchange.markets.account_publications import money_text, outcome_side, user_id
 from rlflow.exchange.matching.happenings import Filled
 from rlflow.exchange.matching.orders import OrderView
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.market_json import Json
 from rlflow.exchange.rest.messages import Answer, Request, ok
-from rlflow.exchange.rest.paging import page
+from rlflow.exchange.rest.paging import newest_first, page
 from rlflow.exchange.rest.refusals import bad_parameter, not_found
 from rlflow.exchange.rest.routes import Route
 from rlflow.exchange.wire.frames import rfc3339_ms
@@ -25,9 +23,8 @@ def orders(desk: Desk, request: Request) -> Answer:
     status, ticker, period = query.choice("status", _STATUSES), query.text("ticker"), query.period()
     events = query.words("event_ticker")
     found = page(
-        lambda: reversed(desk.past.orders(request.account, request.now_ns).values()),
+        newest_first(desk.past.orders(request.account, request.now_ns).values()),
         query,
-        name=lambda order: order.order_id,
         keep=lambda order: (
             status in {"", order.status}
             and ticker in {"", order.ticker}
@@ -78,12 +75,15 @@ def fills(desk: Desk, request: Request) -> Answer:
     tickers, order_id, period = query.words("ticker"), query.text("order_id"), query.period()
     if len(tickers) > _MOST_TICKERS:
         raise bad_parameter(f"at most {_MOST_TICKERS} tickers can be given")
+    seen_ns = request.now_ns - round(desk.settings.orders_lag_s * 1e9)
     found = page(
-        lambda: _fills(desk, request),
+        newest_first(desk.venue.engine.account(request.account).fills),
         query,
-        name=lambda fill: fill.trade_id + fill.order_id,
         keep=lambda fill: (
-            (not tickers or fill.ticker in tickers) and order_id in {"", fill.order_id} and fill.at_ns in period
+            (not tickers or fill.ticker in tickers)
+            and order_id in {"", fill.order_id}
+            and fill.at_ns in period
+            and fill.at_ns <= seen_ns
         ),
     )
     return ok(fills=[_fill_json(fill) for fill in found.items], cursor=found.cursor)
@@ -93,11 +93,6 @@ def event_of(desk: Desk, ticker: str) -> str:
     """Return a market's event, empty for a market that is listed no more."""
     listing = desk.venue.listings.get(ticker)
     return "" if listing is None else listing.sheet.event_ticker
-
-
-def _fills(desk: Desk, request: Request) -> Iterable[Filled]:
-    seen_ns = request.now_ns - round(desk.settings.orders_lag_s * 1e9)
-    return (fill for fill in reversed(desk.venue.engine.account(request.account).fills) if fill.at_ns <= seen_ns)
 
 
 def _order_json(order: OrderView) -> Json:

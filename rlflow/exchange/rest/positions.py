@@ -9,7 +9,7 @@ from rlflow.exchange.rest.buckets import Kind
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.market_json import Json
 from rlflow.exchange.rest.messages import Answer, Request, ok
-from rlflow.exchange.rest.paging import page
+from rlflow.exchange.rest.paging import newest_first, page
 from rlflow.exchange.rest.portfolio import event_of
 from rlflow.exchange.rest.refusals import bad_parameter
 from rlflow.exchange.rest.routes import Route
@@ -42,9 +42,8 @@ def positions(desk: Desk, request: Request) -> Answer:
     filters = [_filter(word) for word in query.words("count_filter")]
     held = desk.past.holdings(request.account, request.now_ns)
     found = page(
-        held.positions.values,
+        enumerate(held.positions.values()),
         query,
-        name=lambda position: position.ticker,
         keep=lambda position: (
             ticker in {"", position.ticker}
             and event in {"", event_of(desk, position.ticker)}
@@ -65,9 +64,8 @@ def settlements(desk: Desk, request: Request) -> Answer:
     ticker, event, period = query.text("ticker"), query.text("event_ticker"), query.period()
     seen_ns = request.now_ns - round(desk.settings.orders_lag_s * 1e9)
     found = page(
-        lambda: reversed(desk.venue.engine.account(request.account).settlements),
+        newest_first(desk.venue.engine.account(request.account).settlements),
         query,
-        name=lambda settlement: settlement.ticker,
         keep=lambda settlement: (
             ticker in {"", settlement.ticker}
             and event in {"", event_of(desk, settlement.ticker)}

@@ -68,7 +68,8 @@ def events(desk: Desk, request: Request) -> Answer:
             )
         )
 
-    found = page(desk.venue.events().values, query, name=lambda event: event.ticker, keep=is_wanted, most=_MOST_EVENTS)
+    numbered = ((each.number, each) for each in desk.venue.events().values())
+    found = page(numbered, query, keep=is_wanted, most=_MOST_EVENTS)
     shown_events = [
         _event_json(each) | ({"markets": _shown(desk, markets.get(each.ticker, ()))} if has_markets else {})
         for each in found.items

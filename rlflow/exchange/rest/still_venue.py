@@ -24,7 +24,8 @@ class StillVenue:
 
     def __init__(self, tickers: Iterable[str], image: Callable[[str], Image | None], *, now_ns: Nanos) -> None:
         self.listings: Mapping[str, Listing] = {
-            ticker: Listing(_sheet(ticker, now_ns), now_ns, now_ns, status="active") for ticker in sorted(tickers)
+            ticker: Listing(_sheet(ticker, now_ns), now_ns, now_ns, status="active", number=number)
+            for number, ticker in enumerate(sorted(tickers))
         }
         self.image = image
         self.engine = Engine()
@@ -38,12 +39,10 @@ class StillVenue:
 
     def events(self) -> Mapping[str, EventSheet]:
         """Return the events: all but the last part of every ticker."""
-        sheets = (listing.sheet for listing in self.listings.values())
+        series = {each.sheet.event_ticker: each.sheet.series_ticker for each in self.listings.values()}
         return {
-            sheet.event_ticker: EventSheet(
-                sheet.event_ticker, sheet.series_ticker, sheet.event_ticker, updated_ns=self._now_ns
-            )
-            for sheet in sheets
+            ticker: EventSheet(ticker, series[ticker], ticker, updated_ns=self._now_ns, number=number)
+            for number, ticker in enumerate(series)
         }
 
     def fee_changes(self) -> Sequence[FeeChange]:

@@ -18,11 +18,11 @@ def trades(desk: Desk, request: Request) -> Answer:
     query = request.query
     ticker, period, wants_blocks = query.text("ticker"), query.period(), query.flag("is_block_trade")
 
-    def history() -> Iterable[TradeRecord]:
-        return desk.venue.trades(ticker) if ticker else all_trades(desk)
-
+    history = desk.venue.trades(ticker) if ticker else all_trades(desk)
     found = page(
-        history, query, name=lambda trade: trade.trade_id, keep=lambda trade: not wants_blocks and trade.at_ns in period
+        ((-trade.number, trade) for trade in history),
+        query,
+        keep=lambda trade: not wants_blocks and trade.at_ns in period,
     )
     return ok(trades=[_trade_json(trade) for trade in found.items], cursor=found.cursor)
 
