@@ -350,6 +350,34 @@ def test_the_exchange_says_whether_it_is_open_and_when_it_rests() -> None:
     assert asking.get("/historical/cutoff")["trades_created_ts"] == "2026-10-17T08:00:00.000Z"
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/events/multivariate", {"events": []}),
+        ("/historical/markets", {"markets": []}),
+        ("/historical/trades", {"trades": []}),
+        ("/historical/fills", {"fills": []}),
+        ("/historical/orders", {"orders": []}),
+        ("/historical/positions", {"market_positions": [], "event_positions": []}),
+    ],
+)
+def test_what_there_is_none_of_is_an_empty_page(path: str, body: dict[str, object]) -> None:
+    asking = caller(MadeUpVenue(*ONE_OF_EACH))
+    assert asking.ask("GET", path) == (200, {**body, "cursor": ""})
+    assert asking.ask("GET", f"{path}?limit=1001")[0] == 400
+    is_private = path.rpartition("/")[2] in {"fills", "orders", "positions"}
+    assert asking.ask("GET", path, is_signed=False)[0] == (401 if is_private else 200)
+
+
+def test_no_candles_are_older_than_those_of_the_live_endpoint() -> None:
+    asking = caller(MadeUpVenue(*ONE_OF_EACH))
+    path = "/historical/markets/KXS-1-A/candlesticks"
+    query = f"?start_ts=0&end_ts={NOW // SECOND}&period_interval=60"
+    assert asking.get(path + query) == {"ticker": "KXS-1-A", "candlesticks": []}
+    assert asking.ask("GET", path)[0] == 400
+    assert asking.ask("GET", f"/historical/markets/KXNONE-1/candlesticks{query}")[0] == 404
+
+
 @settings(deadline=None)
 @given(st.text(max_size=60), st.text(max_size=20))
 def test_no_path_and_no_query_breaks_it(path: str, query: str) -> None:

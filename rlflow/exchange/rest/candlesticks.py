@@ -23,7 +23,7 @@ _MINUTE_S = 60
 
 
 @attrs.frozen
-class _Wanted:
+class Wanted:
     """Which candles a query asks for."""
 
     start_s: int
@@ -69,13 +69,13 @@ def of_markets(desk: Desk, request: Request) -> Answer:
 
 
 def _of_all(desk: Desk, tickers: Sequence[str], query: Query) -> list[list[Json]]:
-    wanted = _Wanted.from_query(query)
+    wanted = Wanted.from_query(query)
     if wanted.count * len(tickers) > _MOST_CANDLES:
         raise bad_parameter(f"at most {_MOST_CANDLES} candlesticks can be asked for")
     return [list(_candlesticks(desk.venue.candles(ticker, wanted.minutes), wanted)) for ticker in tickers]
 
 
-def _candlesticks(candles: Iterable[Candle], wanted: _Wanted) -> Iterator[Json]:
+def _candlesticks(candles: Iterable[Candle], wanted: Wanted) -> Iterator[Json]:
     """Yield the candles that end between both times; before them, if wanted, how the last one before them closed."""
     latest: Callable[[], Json] | None = None
     found: list[Json] = []

@@ -8,7 +8,7 @@ from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.market_json import Json
 from rlflow.exchange.rest.markets import shown
 from rlflow.exchange.rest.messages import Answer, Request, ok
-from rlflow.exchange.rest.paging import page
+from rlflow.exchange.rest.paging import Page, page
 from rlflow.exchange.rest.refusals import not_found
 from rlflow.exchange.rest.routes import Route
 from rlflow.exchange.wire.frames import rfc3339_ms
@@ -75,6 +75,12 @@ def events(desk: Desk, request: Request) -> Answer:
         for each in found.items
     ]
     return ok(events=shown_events, cursor=found.cursor)
+
+
+def combos(_desk: Desk, request: Request) -> Answer:
+    """Return the events of combos, of which there are none here."""
+    found: Page[object] = page((), request.query, most=_MOST_EVENTS)
+    return ok(events=found.items, cursor=found.cursor)
 
 
 def event(desk: Desk, request: Request) -> Answer:
@@ -175,5 +181,6 @@ ROUTES = (
     Route("GET", "/series/<ticker>", one_series, is_public=True),
     Route("GET", "/events", events, is_public=True),
     Route("GET", "/events/fee_changes", event_fee_changes, is_public=True),
+    Route("GET", "/events/multivariate", combos, is_public=True),
     Route("GET", "/events/<ticker>", event, is_public=True),
 )

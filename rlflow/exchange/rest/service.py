@@ -12,6 +12,7 @@ from rlflow.exchange.rest import (
     candlesticks,
     control,
     exchange,
+    historical,
     markets,
     orders,
     portfolio,
@@ -38,6 +39,7 @@ _ROUTES: tuple[Route[Desk], ...] = (
     *orders.ROUTES,
     *portfolio.ROUTES,
     *positions.ROUTES,
+    *historical.ROUTES,
 )
 
 
