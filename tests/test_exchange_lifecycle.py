@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import pytest
 
+from rlflow.exchange.markets import market_life
+from rlflow.exchange.markets.listing import Horizon, event_ticker_of
 from rlflow.exchange.markets.market_life import IllegalStepError
 from rlflow.exchange.markets.series import SeriesSpec
 from rlflow.exchange.markets.venue import VenueSpec
@@ -17,6 +19,7 @@ from tests.venue_driver import SECOND_NS, START_NS, Driven, Follower, body, fram
 
 NAMED = "KXSIM-27JAN01-A"
 SHORT = SeriesSpec("KXS", 4)
+HOUR_NS = 3_600 * SECOND_NS
 
 
 def series(spec: SeriesSpec = SHORT, *, rate: float = 200.0, seed: int = 1) -> Driven:
@@ -98,15 +101,58 @@ def test_books_begin_empty_are_filled_by_deltas_and_emptied_by_deltas_of_one_act
     assert all(msg["ts_ms"] * 10**6 <= closed or msg in drain for msg in msgs[:-1])
 
 
-def test_change_overs_leave_no_hole_and_the_lists_do_not_grow_for_ever() -> None:
+def test_change_overs_leave_no_hole_and_the_lists_do_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(market_life, "_KEPT_LISTINGS", 20)
     driven = Driven(VenueSpec(series=(SeriesSpec("KXS", 10),), rate=2))
     for _ in range(390):
         driven.run(10)
         driven.take()
         assert sum(each.is_tradable for each in driven.venue.listings.values()) == 1
-    assert 359 <= len(driven.venue.listings) <= 366
+    assert 359 <= len(driven.venue._floor.markets) <= 366
+    assert len(driven.venue.listings) == len(driven.venue._floor.markets) + 20
     assert len(driven.venue.events()) == len(driven.venue.listings)
-    assert all(each.status == "finalized" for each in list(driven.venue.listings.values())[:355])
+    assert all(each.status == "finalized" for each in list(driven.venue.listings.values())[:375])
+
+
+def test_a_market_that_was_paid_out_loses_its_trades_then_its_sheet_and_the_horizon_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(market_life, "_KEPT_LISTINGS", 1)
+    driven = named(NAMED, "KXSIM-27JAN02-A", "KXSIM-27JAN02-B").run(20)
+    venue, control = driven.venue, driven.venue.control
+    assert venue.horizon() == Horizon()
+    traded = {ticker: [each.at_ns for each in venue.trades(ticker)] for ticker in venue.listings}
+    assert all(traded.values())
+    settled: list[int] = []
+    for ticker in (NAMED, "KXSIM-27JAN02-A"):
+        control.determine(ticker, "yes", driven.now_ns)
+        driven.run(2)
+        settled.append(venue.listings[ticker].settled_ns or 0)
+        driven.take()
+    venue.keep_time(settled[0] + HOUR_NS)
+    assert [*venue.trades(NAMED), *venue.candles(NAMED, 1)] == []
+    assert venue.listings[NAMED].result == "yes"
+    assert venue.ticker_of(venue.listings[NAMED].sheet.market_id) is None
+    assert venue.horizon() == Horizon(0, traded[NAMED][0] // 10**6 * 10**6 + 10**6)
+    with pytest.raises(IllegalStepError, match="finalized"):
+        control.determine(NAMED, "no", driven.now_ns)
+    control.set_event_fees("KXSIM-27JAN01", "flat", None, driven.now_ns)
+    venue.keep_time(settled[1] + HOUR_NS)
+    assert set(venue.listings) == {"KXSIM-27JAN02-A", "KXSIM-27JAN02-B"}
+    assert set(venue.events()) == {"KXSIM-27JAN02"}
+    assert venue.horizon().settled_ns == settled[0] // 10**6 * 10**6 + 10**6
+    with pytest.raises(UnknownMarketError):
+        control.determine(NAMED, "no", driven.now_ns)
+
+
+def test_trades_beyond_the_last_three_thousand_of_a_market_lie_behind_the_horizon() -> None:
+    driven = named(rate=2_000)
+    while not driven.venue.horizon().traded_ns:
+        driven.run(10)
+        driven.take()
+    kept = [each.at_ns for each in driven.venue.trades(NAMED)]
+    assert len(kept) == 3_000
+    assert kept[-1] - SECOND_NS < driven.venue.horizon().traded_ns <= kept[-1] + 10**6
 
 
 def test_the_result_follows_the_price_at_the_close() -> None:
@@ -431,6 +477,7 @@ def test_what_is_listed_is_found_by_name_and_by_id() -> None:
     for ticker, listing in driven.venue.listings.items():
         assert driven.venue.ticker_of(listing.sheet.market_id) == ticker
         assert listing.sheet.event_ticker in driven.venue.events()
+        assert listing.sheet.event_ticker == event_ticker_of(ticker)
         assert driven.venue.events()[listing.sheet.event_ticker].series_ticker in driven.venue.series
     assert driven.venue.ticker_of("") is None
     for each in (driven.venue.listings, driven.venue.events()):

@@ -299,6 +299,31 @@ def test_a_position_is_settled_and_paid() -> None:
     assert asking.ask("GET", "/portfolio/positions?count_filter=other")[0] == 400
 
 
+def test_a_settled_market_is_known_after_its_trades_are_forgotten() -> None:
+    asking = trader()
+    placed(asking, price=best_ask(asking), count="2.00")
+    asking.tell(f"/markets/{TICKER}/determine", {"result": "yes"})
+    for _ in range(2):
+        asking.now_ns += 3_601 * SECOND
+        venue_of(asking).keep_time(asking.now_ns)
+    market = asking.get(f"/markets/{TICKER}")["market"]
+    assert (market["status"], market["result"], market["settlement_value_dollars"]) == ("finalized", "yes", "1.0000")
+    assert len(asking.get("/markets?status=settled&event_ticker=KXSIM-1")["markets"]) == 1
+    assert asking.get(f"/markets/{TICKER}/orderbook") == {"orderbook_fp": {"yes_dollars": [], "no_dollars": []}}
+    assert asking.get(f"/markets/trades?ticker={TICKER}")["trades"] == []
+    cutoff = asking.get("/historical/cutoff")
+    assert (cutoff["trades_created_ts"], cutoff["orders_updated_ts"]) == (
+        "2027-01-15T08:00:00.001Z",
+        "2026-10-17T10:00:02.000Z",
+    )
+    assert cutoff["market_settled_ts"] == cutoff["orders_updated_ts"]
+    [settlement] = read(asking, "/portfolio/settlements?event_ticker=KXSIM-1")["settlements"]
+    assert settlement["event_ticker"] == "KXSIM-1"
+    held = read(asking, "/portfolio/positions?settlement_status=settled&event_ticker=KXSIM-1")
+    assert [each["event_ticker"] for each in held["event_positions"]] == ["KXSIM-1"]
+    assert len(read(asking, "/portfolio/orders?event_ticker=KXSIM-1")["orders"]) == 1
+
+
 def test_the_simulator_can_be_told_what_happens() -> None:
     asking = trader()
     assert asking.tell("/markets/KXNONE-1/pause")[0] == 404

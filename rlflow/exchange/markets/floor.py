@@ -65,7 +65,8 @@ class Floor:
         self.outlets = outlets
         self.markets: dict[str, Market] = {}
         self.listings: dict[str, Listing] = {}
-        """Both by ticker, the oldest first."""
+        """Both by ticker, the oldest first; a market leaves the floor before it is listed no more."""
+        self._removed_trade_ns: Nanos = 0
         self._numbers = count()
         self._by_id: dict[str, str] = {}
         self._clock = 0
@@ -83,10 +84,15 @@ class Floor:
         return market
 
     def remove(self, ticker: str) -> None:
-        """Forget a market."""
+        """Let go of a market's book, trades and candles; it stays listed."""
         market = self.markets.pop(ticker)
-        del self.listings[ticker], self._by_id[market.book.market_id]
+        self._removed_trade_ns = max(self._removed_trade_ns, market.history.last_ns())
+        del self._by_id[market.book.market_id]
         self.engine.remove_market(ticker)
+
+    def forgotten_trade_ns(self) -> Nanos:
+        """Return when the last trade was that is remembered no more; 0: there is none."""
+        return max(self._removed_trade_ns, *(market.history.forgotten_ns for market in self.markets.values()), 0)
 
     def ticker_of(self, market_id: str) -> str | None:
         """Return the market that has this id, None if no market has."""

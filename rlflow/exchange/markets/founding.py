@@ -1,7 +1,7 @@
 """The sheets of simulated markets that are known by name alone: what is not in the name is made up."""
 
 from rlflow.exchange.crowd.activity import LIVELY
-from rlflow.exchange.markets.listing import EventSheet, MarketSheet, SeriesSheet
+from rlflow.exchange.markets.listing import EventSheet, MarketSheet, SeriesSheet, event_ticker_of
 from rlflow.exchange.markets.market_plan import Plan
 from rlflow.exchange.markets.series import SECOND_NS, life_of
 from rlflow.exchange.matching.grid import named_grid
@@ -21,7 +21,7 @@ def series_of(ticker: str) -> SeriesSheet:
 
 def event_of(ticker: str, now_ns: Nanos) -> EventSheet:
     """Return the event of a named market: all but the part behind its last hyphen."""
-    name = ticker.rpartition("-")[0] or ticker
+    name = event_ticker_of(ticker)
     return EventSheet(name, ticker.partition("-")[0], title=f"Simulated event {name}", updated_ns=now_ns)
 
 

@@ -33,6 +33,21 @@ def whole_seconds(at_ns: Nanos) -> int:
     return at_ns // 1_000_000_000
 
 
+def event_ticker_of(ticker: str) -> str:
+    """Return the event of a market, listed or not: all but the part behind its last hyphen."""
+    return ticker.rpartition("-")[0] or ticker
+
+
+@attrs.frozen
+class Horizon:
+    """How far back a venue remembers everything; 0: to its beginning."""
+
+    settled_ns: Nanos = 0
+    """Markets that were settled from then on are listed."""
+    traded_ns: Nanos = 0
+    """Trades from then on are there."""
+
+
 @attrs.frozen
 class SeriesSheet:
     """A series: markets that differ in their dates and strikes alone."""

@@ -33,6 +33,8 @@ class TradeHistory:
     """The last trades, newest first; those before them are forgotten."""
 
     def __init__(self) -> None:
+        self.forgotten_ns: Nanos = 0
+        """When the last of those was; 0: there are none."""
         self._trades: deque[TradeRecord] = deque(maxlen=_KEPT)
 
     def __len__(self) -> int:
@@ -43,4 +45,10 @@ class TradeHistory:
 
     def add(self, trade: TradeRecord) -> None:
         """Keep a trade."""
+        if len(self._trades) == _KEPT:
+            self.forgotten_ns = self._trades[-1].at_ns
         self._trades.appendleft(trade)
+
+    def last_ns(self) -> Nanos:
+        """Return when the last trade was; 0: there was none."""
+        return self._trades[0].at_ns if self._trades else 0

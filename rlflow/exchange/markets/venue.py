@@ -17,7 +17,7 @@ from rlflow.exchange.markets import founding, publications
 from rlflow.exchange.markets.candles import Candle
 from rlflow.exchange.markets.catalogue import Catalogue
 from rlflow.exchange.markets.floor import Floor, Outlets
-from rlflow.exchange.markets.listing import EventSheet, FeeChange, Listing, SeriesSheet
+from rlflow.exchange.markets.listing import EventSheet, FeeChange, Horizon, Listing, SeriesSheet
 from rlflow.exchange.markets.market_life import MarketLife
 from rlflow.exchange.markets.publications import Times
 from rlflow.exchange.markets.series import SeriesSchedule, SeriesSpec
@@ -34,6 +34,8 @@ from rlflow.units import Nanos, complement
 
 # Later than this (a laptop that slept), the markets of the time in between are left out.
 _LATEST_PERIODS = 10
+
+_MILLISECOND_NS: Nanos = 1_000_000
 
 
 @attrs.frozen
@@ -134,6 +136,10 @@ class Venue:
     def fee_changes(self) -> Sequence[FeeChange]:
         """Return the announced changes of series' fees, and those that have happened."""
         return self._catalogue.fee_changes
+
+    def horizon(self) -> Horizon:
+        """Return how far back it remembers everything."""
+        return Horizon(_behind(self._life.forgotten_ns), _behind(self._floor.forgotten_trade_ns()))
 
     def trades(self, ticker: str) -> Iterable[TradeRecord]:
         """Return what is remembered of a market's trades, the newest first; nothing for a market that nobody knows."""
@@ -257,3 +263,8 @@ class Venue:
 
     def _expire(self, at_ns: Nanos) -> None:
         self._floor.publish_actions(self.engine.expire(at_ns), at_ns)
+
+
+def _behind(forgotten_ns: Nanos) -> Nanos:
+    """Return the time from which on everything is known, in whole milliseconds, as the venue tells it."""
+    return (forgotten_ns // _MILLISECOND_NS + 1) * _MILLISECOND_NS if forgotten_ns else 0

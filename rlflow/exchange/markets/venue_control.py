@@ -112,8 +112,8 @@ class VenueControl:
         self._charge()
 
     def _charge(self) -> None:
-        for ticker, listing in self._floor.listings.items():
-            self._floor.engine.set_fees(ticker, self._catalogue.fees(listing.sheet.event_ticker))
+        for ticker, market in self._floor.markets.items():
+            self._floor.engine.set_fees(ticker, self._catalogue.fees(market.listing.sheet.event_ticker))
 
     def set_trading(self, *, is_on: bool) -> None:
         """Pause trading everywhere, or let it go on (protocol 8.2)."""
@@ -131,6 +131,8 @@ class VenueControl:
 
     def _market(self, ticker: str) -> Market:
         market = self._floor.markets.get(ticker)
+        if market is None and ticker in self._floor.listings:
+            raise IllegalStepError(f"{ticker} is finalized")
         if market is None:
             raise UnknownMarketError(f"there is no market {ticker}")
         return market

@@ -6,7 +6,7 @@ from typing import Protocol
 import attrs
 
 from rlflow.exchange.markets.candles import Candle
-from rlflow.exchange.markets.listing import EventSheet, FeeChange, Listing, SeriesSheet
+from rlflow.exchange.markets.listing import EventSheet, FeeChange, Horizon, Listing, SeriesSheet
 from rlflow.exchange.markets.trade_history import TradeRecord
 from rlflow.exchange.markets.venue_control import VenueControl
 from rlflow.exchange.matching.answers import Answer
@@ -50,6 +50,10 @@ class AnyVenue(Protocol):
 
     def fee_changes(self) -> Sequence[FeeChange]:
         """Return the announced changes of fees and those that have happened."""
+        ...
+
+    def horizon(self) -> Horizon:
+        """Return how far back it remembers everything."""
         ...
 
     def image(self, ticker: str) -> Image | None:

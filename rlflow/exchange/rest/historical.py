@@ -17,11 +17,15 @@ from rlflow.exchange.wire import frames
 _LIVE_WINDOW_NS = 90 * 86_400 * 1_000_000_000
 
 
-def cutoff(_desk: Desk, request: Request) -> Answer:
-    """Return from when on the live endpoints know everything; nothing here is ever older."""
-    at = frames.rfc3339_ms(request.now_ns - _LIVE_WINDOW_NS)
-    names = ("market_settled_ts", "trades_created_ts", "orders_updated_ts", "market_positions_last_updated_ts")
-    return ok(**dict.fromkeys(names, at))
+def cutoff(desk: Desk, request: Request) -> Answer:
+    """Return from when on the live endpoints know everything; what an account has is never forgotten."""
+    horizon, begin_ns = desk.venue.horizon(), request.now_ns - _LIVE_WINDOW_NS
+    return ok(
+        market_settled_ts=frames.rfc3339_ms(max(begin_ns, horizon.settled_ns)),
+        trades_created_ts=frames.rfc3339_ms(max(begin_ns, horizon.traded_ns)),
+        orders_updated_ts=frames.rfc3339_ms(begin_ns),
+        market_positions_last_updated_ts=frames.rfc3339_ms(begin_ns),
+    )
 
 
 def candlesticks(desk: Desk, request: Request) -> Answer:

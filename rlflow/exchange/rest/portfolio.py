@@ -1,6 +1,7 @@
 """What an account may read of itself: balance, orders, fills (protocol 6.4)."""
 
 from rlflow.exchange.markets.account_publications import money_text, outcome_side, user_id
+from rlflow.exchange.markets.listing import event_ticker_of
 from rlflow.exchange.matching.happenings import Filled
 from rlflow.exchange.matching.orders import OrderView
 from rlflow.exchange.rest.desk import Desk
@@ -28,7 +29,7 @@ def orders(desk: Desk, request: Request) -> Answer:
         keep=lambda order: (
             status in {"", order.status}
             and ticker in {"", order.ticker}
-            and (not events or event_of(desk, order.ticker) in events)
+            and (not events or event_ticker_of(order.ticker) in events)
             and order.created_ns in period
         ),
     )
@@ -64,7 +65,7 @@ def queue_positions(desk: Desk, request: Request) -> Answer:
                 "queue_position_fp": format_count(engine.queue_position(request.account, view.order_id)),
             }
             for view in resting
-            if view.ticker in tickers or event_of(desk, view.ticker) in events
+            if view.ticker in tickers or event_ticker_of(view.ticker) in events
         ]
     )
 
@@ -87,12 +88,6 @@ def fills(desk: Desk, request: Request) -> Answer:
         ),
     )
     return ok(fills=[_fill_json(fill) for fill in found.items], cursor=found.cursor)
-
-
-def event_of(desk: Desk, ticker: str) -> str:
-    """Return a market's event, empty for a market that is listed no more."""
-    listing = desk.venue.listings.get(ticker)
-    return "" if listing is None else listing.sheet.event_ticker
 
 
 def _order_json(order: OrderView) -> Json:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from rlflow.exchange.markets.account_publications import money_text
+from rlflow.exchange.markets.listing import event_ticker_of
 from rlflow.exchange.matching.accounts import MONEY_PER_CENT, Settlement
 from rlflow.exchange.matching.positions import PositionView
 from rlflow.exchange.rest.buckets import Kind
@@ -10,7 +11,6 @@ from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.market_json import Json
 from rlflow.exchange.rest.messages import Answer, Request, ok
 from rlflow.exchange.rest.paging import newest_first, page
-from rlflow.exchange.rest.portfolio import event_of
 from rlflow.exchange.rest.refusals import bad_parameter
 from rlflow.exchange.rest.routes import Route
 from rlflow.exchange.wire.frames import rfc3339_ms
@@ -46,14 +46,14 @@ def positions(desk: Desk, request: Request) -> Answer:
         query,
         keep=lambda position: (
             ticker in {"", position.ticker}
-            and event in {"", event_of(desk, position.ticker)}
+            and event in {"", event_ticker_of(position.ticker)}
             and all(value(position) for value in filters)
             and wanted in {"all", "settled" if _is_settled(desk, position.ticker) else "unsettled"}
         ),
     )
     return ok(
         market_positions=[_position_json(position) for position in found.items],
-        event_positions=_event_positions(desk, found.items),
+        event_positions=_event_positions(found.items),
         cursor=found.cursor,
     )
 
@@ -68,12 +68,12 @@ def settlements(desk: Desk, request: Request) -> Answer:
         query,
         keep=lambda settlement: (
             ticker in {"", settlement.ticker}
-            and event in {"", event_of(desk, settlement.ticker)}
+            and event in {"", event_ticker_of(settlement.ticker)}
             and settlement.at_ns in period
             and settlement.at_ns <= seen_ns
         ),
     )
-    return ok(settlements=[_settlement_json(desk, each) for each in found.items], cursor=found.cursor)
+    return ok(settlements=[_settlement_json(each) for each in found.items], cursor=found.cursor)
 
 
 def _filter(word: str) -> Callable[[PositionView], int]:
@@ -108,10 +108,10 @@ def _position_json(position: PositionView) -> Json:
     }
 
 
-def _event_positions(desk: Desk, markets: Iterable[PositionView]) -> list[Json]:
+def _event_positions(markets: Iterable[PositionView]) -> list[Json]:
     by_event: dict[str, list[PositionView]] = {}
     for position in markets:
-        by_event.setdefault(event_of(desk, position.ticker), []).append(position)
+        by_event.setdefault(event_ticker_of(position.ticker), []).append(position)
     return [
         {
             "event_ticker": event,
@@ -125,12 +125,12 @@ def _event_positions(desk: Desk, markets: Iterable[PositionView]) -> list[Json]:
     ]
 
 
-def _settlement_json(desk: Desk, settlement: Settlement) -> Json:
+def _settlement_json(settlement: Settlement) -> Json:
     position = settlement.position
     yes, no = max(position.count, 0), max(-position.count, 0)
     return {
         "ticker": settlement.ticker,
-        "event_ticker": event_of(desk, settlement.ticker),
+        "event_ticker": event_ticker_of(settlement.ticker),
         "market_result": settlement.result,
         "yes_count_fp": format_count(yes),
         "no_count_fp": format_count(no),

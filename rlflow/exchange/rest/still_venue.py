@@ -4,7 +4,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
 from rlflow.exchange.markets.candles import Candle
-from rlflow.exchange.markets.listing import EventSheet, FeeChange, Listing, MarketSheet, SeriesSheet
+from rlflow.exchange.markets.listing import (
+    EventSheet,
+    FeeChange,
+    Horizon,
+    Listing,
+    MarketSheet,
+    SeriesSheet,
+    event_ticker_of,
+)
 from rlflow.exchange.markets.trade_history import TradeRecord
 from rlflow.exchange.matching.answers import Answer
 from rlflow.exchange.matching.engine import Engine
@@ -49,6 +57,10 @@ class StillVenue:
         """Return nothing."""
         return ()
 
+    def horizon(self) -> Horizon:
+        """Return that nothing was ever forgotten."""
+        return Horizon()
+
     def top(self, ticker: str) -> Top:
         """Return the best prices of a market's book; none while the recording has not given it."""
         return Top.of(self.image(ticker) or Image(ticker))
@@ -85,10 +97,9 @@ class StillVenue:
 
 
 def _sheet(ticker: str, now_ns: Nanos) -> MarketSheet:
-    event = ticker.rpartition("-")[0] or ticker
     return MarketSheet(
         ticker,
-        event,
+        event_ticker_of(ticker),
         ticker.partition("-")[0],
         title=ticker,
         open_ns=now_ns,
