@@ -14,7 +14,7 @@ from rlflow.exchange.config import DEFAULT_TICKERS
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
 from rlflow.exchange.handshake import WEBSOCKET_PATH, is_foreign_page
 from rlflow.exchange.server import Exchange
-from tests.exchange_client import connected, gapless, running, subscribe
+from tests.exchange_client import Frame, connected, gapless, running, subscribe
 from tests.exchange_rest import Signing
 from tests.exchange_tapes import Recorded, delta, replay, snapshot
 
@@ -120,6 +120,32 @@ async def test_a_fault_asked_for_strikes_the_open_websockets(credentials: Creden
             frames += await websocket.hear()
         counted = (await anyone.get(sim(exchange, "/statistics"))).json()
         assert (counted["connections"], counted["rest"]["requests"]) == (1, 2)
+
+
+async def first_book(exchange: Exchange, credentials: Credentials) -> Frame:
+    """Return what the first snapshot of a new connection says."""
+    async with connected(exchange.url, credentials.signer) as websocket:
+        await websocket.say(subscribe(1, DEFAULT_TICKERS[0], channels=["orderbook_delta"]))
+        _, snapshot = await websocket.hear(2)
+        assert snapshot["type"] == "orderbook_snapshot"
+        return dict(snapshot["msg"])
+
+
+async def test_a_fault_may_be_for_connections_to_come_until_it_is_taken_back(credentials: Credentials) -> None:
+    fault = {"kind": "no clock", "count": 0}
+    async with running(credentials) as exchange, httpx.AsyncClient() as anyone:
+        (await anyone.post(sim(exchange, "/faults"), json=fault)).raise_for_status()
+        assert "clock" in await first_book(exchange, credentials)
+        answer = await anyone.post(sim(exchange, "/faults"), json={**fault, "is_for_new": True})
+        assert [(each["connections"], each["is_for_new"]) for each in answer.json()["faults"]] == [(0, True)]
+        for _ in range(2):
+            assert "clock" not in await first_book(exchange, credentials)
+        async with connected(exchange.url, credentials.signer) as websocket:
+            assert (await anyone.delete(sim(exchange, "/faults"))).status_code == 204
+            await websocket.say(subscribe(1, DEFAULT_TICKERS[0], channels=["orderbook_delta"]))
+            _, snapshot = await websocket.hear(2)
+            assert "clock" in snapshot["msg"]
+        assert "clock" in await first_book(exchange, credentials)
 
 
 async def test_websockets_can_be_ended_and_kept_out(credentials: Credentials) -> None:

@@ -103,14 +103,20 @@ class Audience:
     def inject(self, fault: Fault) -> int:
         """Let a fault strike the open connections that it is for; return how many they are.
 
-        One that is for a connection yet to come waits for it.
+        One that is for connections yet to come waits for them.
         """
-        if fault.connection > self.accepted:
+        if fault.is_for_new or fault.connection > self.accepted:
             self._faults.append(fault)
         struck = [link for link in self._links if fault.is_for(link.number)]
         for link in struck:
             link.conversation.outlet.script.add(fault)
         return len(struck)
+
+    def take_faults_back(self) -> None:
+        """Let no fault strike any more, on connections that are open or yet to come; what has begun goes on."""
+        self._faults.clear()
+        for link in self._links:
+            link.conversation.outlet.script.clear()
 
     def statistics(self) -> ExchangeStatistics:
         """Return the counts so far."""

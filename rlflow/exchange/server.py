@@ -61,7 +61,7 @@ class Exchange:
     def inject(self, fault: Fault | FaultKind) -> int:
         """Let a fault strike from now on; of a mere kind, the next thing that it can strike.
 
-        Returns how many open connections it is for. One that names a connection yet to come waits for it.
+        Returns how many open connections it is for. One that is for connections yet to come waits for them.
         """
         return self._audience.inject(fault if isinstance(fault, Fault) else Fault(fault))
 

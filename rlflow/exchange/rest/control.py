@@ -133,6 +133,12 @@ def faults(desk: Desk, request: Request) -> Answer:
     return ok(faults=[{**fault.as_json(), "connections": desk.connections.inject(fault)} for fault in found])
 
 
+def take_faults_back(desk: Desk, _request: Request) -> Answer:
+    """Let no fault strike any more, not even those that were in the exchange's settings."""
+    desk.connections.take_faults_back()
+    return Answer(204, None)
+
+
 def disconnect(desk: Desk, request: Request) -> Answer:
     """End all websockets."""
     body = _decoded(request, Disconnect)
@@ -271,6 +277,7 @@ def _exchange(desk: Desk) -> Answer:
 ROUTES = (
     Route("GET", "/statistics", statistics),
     Route("POST", "/faults", faults),
+    Route("DELETE", "/faults", take_faults_back),
     Route("POST", "/disconnect", disconnect),
     Route("POST", "/maintenance", maintenance),
     Route("POST", "/trading", trading),

@@ -107,6 +107,10 @@ class Connections(Protocol):
         """Let a fault strike; return how many open connections it is for."""
         ...
 
+    def take_faults_back(self) -> None:
+        """Let no fault strike any more."""
+        ...
+
     def end(self, ending: Ending) -> None:
         """End all of them without what is queued for them."""
         ...

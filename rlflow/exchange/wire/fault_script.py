@@ -43,6 +43,10 @@ class FaultScript:
         """Let a fault wait; what has passed already does not count."""
         self._armed.append(_Armed(fault, fault.number - 1, fault.count))
 
+    def clear(self) -> None:
+        """Let nothing strike any more."""
+        self._armed.clear()
+
     def strike_frame(self, channel: str, ticker: str, frame: bytes) -> list[Fault]:
         """Return what strikes a data frame, in the order in which the faults were added."""
         found = _TYPE.search(frame)

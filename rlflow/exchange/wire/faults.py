@@ -38,6 +38,9 @@ class Fault:
     """How many in a row it strikes from there; 0: all."""
     connection: int = 0
     """Which accepted connection of the exchange, from 1; 0: every one."""
+    is_for_new: bool = False
+    """Whether connections yet to come suffer it, too, if it is asked for while the exchange runs; those that are in its
+    settings always strike them."""
     channel: str = ORDERBOOK
     ticker: str = ""
     """Only frames of this market count; empty: all of the channel."""
@@ -106,7 +109,7 @@ class Fault:
 def parameters(kind: FaultKind) -> tuple[str, ...]:
     """Return the names of the parameters that mean something to a kind of fault."""
     trait = TRAITS[kind]
-    return ("number", "connection", *_WHERE[trait.target], *trait.takes)
+    return ("number", "connection", "is_for_new", *_WHERE[trait.target], *trait.takes)
 
 
 def _needless(kind: FaultKind, name: str) -> str:
