@@ -9,7 +9,7 @@ import httpx
 import msgspec
 
 from rlflow.exchange.audience import Audience
-from rlflow.exchange.handshake import REST_PATH, Verifier
+from rlflow.exchange.handshake import REST_PATH
 from rlflow.exchange.markets.listing import Listing, MarketSheet
 from rlflow.exchange.markets.trade_history import TradeRecord
 from rlflow.exchange.markets.venue import Venue
@@ -17,7 +17,7 @@ from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.http_server import Heard
 from rlflow.exchange.rest.past import Past
 from rlflow.exchange.rest.service import RestService
-from rlflow.exchange.rest.settings import RestSettings
+from rlflow.exchange.rest.settings import Knobs, RestSettings, Settings
 from rlflow.exchange.rest.still_venue import StillVenue
 from rlflow.exchange.wire.items import Image
 from rlflow.kalshi.auth import Signer, generate_private_key_pem, load_private_key
@@ -84,10 +84,10 @@ class Caller:
 def caller(venue: StillVenue | Venue, **settings: Any) -> Caller:
     """Return one who asks a venue, whose service knows the key of `SIGNER`."""
     asking: list[Caller] = []
-    rest = RestSettings(**settings)
+    knobs = Knobs(Settings(RestSettings(**settings)))
+    past, control = Past(venue.engine.account, knobs), getattr(venue, "control", None)
     service = RestService(
-        Desk(venue, rest, Past(venue.engine.account, rest), Audience(), getattr(venue, "control", None)),
-        Verifier({SIGNER.key_id: SIGNER.key.public_key()}, 15_000),
+        Desk(venue, knobs, past, Audience(), control, keys={SIGNER.key_id: SIGNER.key.public_key()}),
         now_ns=lambda: asking[0].now_ns,
         clock=lambda: asking[0].now_ns / 1e9,
     )

@@ -1,6 +1,5 @@
 """The local venue's REST interface without a socket: who is let in, what is paid, and what data it shows."""
 
-import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,7 +37,7 @@ def test_public_data_need_no_signature_and_a_wrong_one_is_refused() -> None:
     assert asking.ask("GET", "/markets", is_signed=False)[0] == 200
     assert asking.ask("GET", "/markets")[0] == 200
     stranger = caller(MadeUpVenue())
-    stranger.service._verifier = attrs.evolve(stranger.service._verifier, keys={})
+    assert stranger.tell("/keys", {"keys": {}})[0] == 200
     assert stranger.ask("GET", "/markets") == (
         401,
         {"code": "authentication_error", "message": "authentication failed", "details": "NOT_FOUND"},
@@ -50,7 +49,7 @@ def test_private_data_need_a_signature_of_this_request() -> None:
     status, body = asking.ask("GET", "/account/limits", is_signed=False)
     assert (status, body["code"]) == (401, "signature_is_missing_from_headers")
     other = load_private_key(generate_private_key_pem("ed25519")).public_key()
-    asking.service._verifier = attrs.evolve(asking.service._verifier, keys={SIGNER.key_id: other})
+    asking.service._desk.keys[SIGNER.key_id] = other
     status, body = asking.ask("GET", "/account/limits")
     assert (status, body["details"]) == (401, "INCORRECT_API_KEY_SIGNATURE")
 

@@ -277,6 +277,20 @@ def test_orders_are_read_late_where_the_venue_is_late() -> None:
     assert len(read(asking, "/portfolio/positions")["market_positions"]) == 1
 
 
+def test_reads_may_begin_to_be_late_and_be_in_time_again() -> None:
+    asking = trader(orders_lag_s=0.4)
+    placed(asking)
+    asking.tell("/settings", {"rest": {"orders_lag_s": 0}})
+    second = placed(asking)["order_id"]
+    assert len(read(asking, "/portfolio/orders")["orders"]) == 2
+    asking.now_ns += SECOND
+    asking.tell("/settings", {"rest": {"orders_lag_s": 0.4}})
+    assert asking.ask("DELETE", f"{ORDERS}/{second}")[0] == 200
+    assert len(read(asking, "/portfolio/orders?status=resting")["orders"]) == 2
+    asking.now_ns += 400_000_000
+    assert len(read(asking, "/portfolio/orders?status=resting")["orders"]) == 1
+
+
 def test_a_position_is_settled_and_paid() -> None:
     asking = trader()
     placed(asking, price=best_ask(asking), count="2.00")
@@ -415,13 +429,27 @@ def test_the_simulator_counts_requests() -> None:
 
 def test_a_key_without_the_scope_reads_nothing_private() -> None:
     asking = trader()
-    asking.service._without_read = {SIGNER.key_id}
+    assert asking.tell("/settings", {"keys_without_read": [SIGNER.key_id]})[0] == 200
     assert asking.ask("GET", "/portfolio/orders")[0] == 403
     assert asking.ask("GET", "/markets")[0] == 200
     assert asking.ask("POST", ORDERS, order())[0] == 201
 
 
-ROUTES = [*service._ROUTES, *control.ROUTES]
+def test_a_key_without_the_scope_writes_nothing() -> None:
+    asking = trader()
+    resting = placed(asking)["order_id"]
+    assert asking.tell("/settings", {"keys_without_write": [SIGNER.key_id]})[0] == 200
+    assert asking.ask("POST", ORDERS, order()) == (
+        403,
+        {"code": "permission_denied", "message": "the key lacks the scope write"},
+    )
+    assert asking.ask("DELETE", f"{ORDERS}/{resting}")[0] == 403
+    assert len(read(asking, "/portfolio/orders?status=resting")["orders"]) == 1
+    assert asking.tell("/settings", {"keys_without_write": []})[0] == 200
+    assert asking.ask("DELETE", f"{ORDERS}/{resting}")[0] == 200
+
+
+ROUTES = [*service._ROUTES, *service.SIMULATOR_ROUTES]
 WORDS = st.sampled_from(["", "1", "0", "-1", "true", TICKER, "KXSIM-1", "KXSIM", "open", "resting", "yes", "9" * 18])
 VALUES = st.one_of(WORDS, st.text(max_size=8))
 NAMES = st.sampled_from(
@@ -459,7 +487,7 @@ def test_nothing_that_is_asked_breaks_it(route: Any, name: str, query: Body, bod
     path = "/".join(quote(name, safe="") if part.startswith("<") else part for part in route.path.split("/"))
     path += f"?{urlencode(query)}"
     given_body = order() | change if "orders" in route.path and change else body
-    if route in control.ROUTES:
+    if route in service.SIMULATOR_ROUTES:
         status = asking.tell(path, given_body)[0]
     else:
         status = asking.ask(route.method, path, given_body)[0]

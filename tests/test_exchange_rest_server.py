@@ -193,6 +193,26 @@ async def test_a_venue_forgets_keys_and_learns_others(credentials: Credentials, 
         assert bad.status_code == 400
 
 
+async def test_settings_are_changed_for_the_connections_to_come(credentials: Credentials) -> None:
+    async with (
+        running(credentials) as exchange,
+        httpx.AsyncClient() as anyone,
+        connected(exchange.url, credentials.signer) as before,
+    ):
+        told = {"limits": {"markets": 1}}
+        assert (await anyone.post(sim(exchange, "/settings"), json=told)).json()["limits"]["markets"] == 1
+        both = subscribe(1, *DEFAULT_TICKERS[:2], channels=["ticker"])
+        await before.say(both)
+        assert (await before.hear())[0]["type"] == "subscribed"
+        async with connected(exchange.url, credentials.signer) as websocket:
+            await websocket.say(both)
+            assert (await websocket.hear())[0]["msg"]["code"] == 26
+        await anyone.post(sim(exchange, "/settings"), json={"keys_without_read": [credentials.key_id]})
+        async with connected(exchange.url, credentials.signer) as websocket:
+            await websocket.say(both)
+            assert (await websocket.hear())[0]["msg"]["code"] == 9
+
+
 async def test_rest_may_have_trouble_while_the_websocket_has_none(credentials: Credentials) -> None:
     async with (
         running(credentials) as exchange,

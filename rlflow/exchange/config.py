@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from rlflow.exchange.handshake import REST_PATH, WEBSOCKET_PATH, Verifier
+from rlflow.exchange.handshake import REST_PATH, WEBSOCKET_PATH
 from rlflow.exchange.markets.series import SeriesSpec
 from rlflow.exchange.replay import Replay
 from rlflow.exchange.rest.settings import RestSettings
@@ -49,12 +49,9 @@ class ExchangeConfig:
     faults: tuple[Fault, ...] = ()
     keys_without_read: frozenset[str] = frozenset()
     """Key ids without the scope `read`: they may connect, and every subscription is refused by error 9."""
+    keys_without_write: frozenset[str] = frozenset()
+    """Key ids without the scope `write`: whatever places, changes or ends an order is refused by 403."""
     rest: RestSettings = attrs.field(factory=RestSettings)
-
-    @property
-    def verifier(self) -> Verifier:
-        """What judges signatures."""
-        return Verifier(self.keys, round(self.max_skew_s * 1000))
 
     @property
     def market_tickers(self) -> tuple[str, ...]:

@@ -13,10 +13,11 @@ from rlflow.exchange.config import ExchangeConfig
 from rlflow.exchange.handshake import FOREIGN, Refusal, check_upgrade, is_foreign_page
 from rlflow.exchange.link import Link
 from rlflow.exchange.opening import asks_for_websocket, fields, read_head
-from rlflow.exchange.rest.http_server import serve_http
+from rlflow.exchange.rest.desk import Desk
+from rlflow.exchange.rest.http_server import Waits, serve_http
 from rlflow.exchange.rest.service import RestService
 from rlflow.exchange.stream import SharedStream
-from rlflow.exchange.wire.conversation import Caller, Conversation, Limits
+from rlflow.exchange.wire.conversation import Caller, Conversation
 from rlflow.exchange.wire.items import Markets
 from rlflow.exchange.wire.outlet import Ending
 from rlflow.units import Nanos
@@ -40,7 +41,7 @@ class Door:
     """Serves connections of one exchange: websockets, and REST, told apart by the first request."""
 
     config: ExchangeConfig
-    limits: Limits
+    desk: Desk
     markets: Markets
     audience: Audience
     rest: RestService
@@ -59,7 +60,7 @@ class Door:
             if asks_for_websocket(head):
                 await self._serve_websocket(stream, is_foreign=is_foreign_page(fields(head)))
             else:
-                await serve_http(stream, self.rest.answer, self.config.rest.waits)
+                await serve_http(stream, self.rest.answer, Waits())
         except trio.BrokenResourceError:
             pass  # the peer has left, or a TLS handshake failed
         finally:
@@ -97,7 +98,7 @@ class Door:
         """Return who connects, or why not."""
         if not self.is_active():
             return Refusal(503, "exchange_unavailable", "the exchange is in maintenance")
-        return check_upgrade(request.headers, request.path, verifier=self.config.verifier, now_ms=self._now_ms())
+        return check_upgrade(request.headers, request.path, verifier=self.desk.verifier, now_ms=self._now_ms())
 
     async def _refuse(self, request: trio_websocket.WebSocketRequest, refusal: Refusal) -> None:
         self.audience.refused += 1
@@ -131,8 +132,9 @@ class Door:
     def _new_link(self, opened: _Opened, stream: SharedStream) -> Link:
         self.audience.accepted += 1
         number = self.audience.accepted
-        caller = Caller(opened.account, may_read=opened.account not in self.config.keys_without_read)
-        conversation = Conversation(self.markets, self.limits, self.audience.script(number), caller)
+        settings = self.desk.knobs.settings
+        caller = Caller(opened.account, may_read=opened.account not in settings.keys_without_read)
+        conversation = Conversation(self.markets, settings.limits, self.audience.script(number), caller)
         return Link(number, opened.websocket, stream, conversation, self._now_ms)
 
     def _now_ms(self) -> int:

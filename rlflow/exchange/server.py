@@ -17,6 +17,7 @@ from rlflow.exchange.replay import ReplayedMarkets
 from rlflow.exchange.rest.desk import Desk
 from rlflow.exchange.rest.past import Past
 from rlflow.exchange.rest.service import RestService
+from rlflow.exchange.rest.settings import Knobs, Settings
 from rlflow.exchange.rest.still_venue import StillVenue
 from rlflow.exchange.sources import Alarm, keep_time, run_crowd, run_crowd_unlimited, run_replay
 from rlflow.exchange.wire.conversation import Limits
@@ -92,19 +93,11 @@ async def serve(
         OSError: The port cannot be had.
         RecordingError: A recording turned out to be damaged.
     """
-    # The keys of a running exchange can be changed, those of the settings not.
-    keys = dict(config.keys)
-    config = attrs.evolve(config, keys=keys)
     audience = Audience(config.faults)
     source = _source(config, audience, now_ns)
-    rest = RestService(
-        attrs.evolve(_desk(config, source, audience, now_ns()), keys=keys),
-        config.verifier,
-        now_ns=now_ns,
-        clock=trio.current_time,
-        without_read=config.keys_without_read,
-    )
-    door = Door(config, source.limits, source.markets, audience, rest, now_ns, source.is_active)
+    desk = _desk(config, source, audience, now_ns())
+    rest = RestService(desk, now_ns=now_ns, clock=trio.current_time)
+    door = Door(config, desk, source.markets, audience, rest, now_ns, source.is_active)
     listeners = await _open_listeners(config)
     async with trio.open_nursery() as nursery:
         port = _port(listeners[0])
@@ -163,9 +156,21 @@ def _patient(limits: Limits) -> Limits:
 
 def _desk(config: ExchangeConfig, source: _Source, audience: Audience, now_ns: Nanos) -> Desk:
     venue = source.venue or StillVenue(config.market_tickers, source.markets.image, now_ns=now_ns)
-    past = Past(venue.engine.account, config.rest)
-    control = None if source.venue is None else source.venue.control
-    return Desk(venue, config.rest, past, audience, control, lambda: attrs.asdict(audience.statistics()))
+    knobs = Knobs(_settings(config, source))
+    return Desk(
+        venue,
+        knobs,
+        Past(venue.engine.account, knobs),
+        audience,
+        None if source.venue is None else source.venue.control,
+        lambda: attrs.asdict(audience.statistics()),
+        # Those of a running exchange can be changed.
+        dict(config.keys),
+    )
+
+
+def _settings(config: ExchangeConfig, source: _Source) -> Settings:
+    return Settings(config.rest, source.limits, config.max_skew_s, config.keys_without_read, config.keys_without_write)
 
 
 Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]

@@ -12,7 +12,7 @@ def limits(desk: Desk, _request: Request) -> Answer:
     """Return the tier and its buckets."""
     tier = desk.settings.tier
     return ok(
-        usage_tier=tier.name.lower(),
+        usage_tier=tier.value,
         read=attrs.asdict(tier.rate(Kind.READ)),
         write=attrs.asdict(tier.rate(Kind.WRITE)),
         grants=[],

@@ -23,19 +23,19 @@ class Kind(enum.Enum):
 
 
 class Tier(enum.Enum):
-    """An account's usage tier: tokens a second to read and to write."""
+    """An account's usage tier."""
 
-    BASIC = (200, 100)
-    ADVANCED = (300, 300)
-    EXPERT = (600, 600)
-    PREMIER = (1000, 1000)
-    PARAGON = (2000, 2000)
-    PRIME = (4000, 4000)
-    PRESTIGE = (6000, 8000)
+    BASIC = "basic"
+    ADVANCED = "advanced"
+    EXPERT = "expert"
+    PREMIER = "premier"
+    PARAGON = "paragon"
+    PRIME = "prime"
+    PRESTIGE = "prestige"
 
     def rate(self, kind: Kind) -> Rate:
         """Return how one of its buckets fills."""
-        read, write = self.value
+        read, write = _TOKENS[self]
         is_low = self in {Tier.BASIC, Tier.ADVANCED}
         match kind:
             case Kind.READ:
@@ -48,6 +48,16 @@ class Tier(enum.Enum):
                 return Rate(tokens, tokens)
 
 
+# To read and to write, a second.
+_TOKENS = {
+    Tier.BASIC: (200, 100),
+    Tier.ADVANCED: (300, 300),
+    Tier.EXPERT: (600, 600),
+    Tier.PREMIER: (1000, 1000),
+    Tier.PARAGON: (2000, 2000),
+    Tier.PRIME: (4000, 4000),
+    Tier.PRESTIGE: (6000, 8000),
+}
 DEFAULT_COST = 10
 
 
@@ -70,16 +80,23 @@ class Bucket:
         return True
 
 
+@attrs.frozen
+class _Owner:
+    account: str
+    tier: Tier
+    kind: Kind
+
+
 class Buckets:
-    """The buckets of all accounts of a venue, where every account has the same tier."""
+    """The buckets of all accounts of a venue; who comes into another tier has full ones."""
 
-    def __init__(self, tier: Tier) -> None:
-        self._tier = tier
-        self._buckets: dict[tuple[str, Kind], Bucket] = {}
+    def __init__(self) -> None:
+        self._buckets: dict[_Owner, Bucket] = {}
 
-    def take(self, account: str, kind: Kind, cost: int, now_s: float) -> bool:
+    def take(self, account: str, tier: Tier, kind: Kind, cost: int, now_s: float) -> bool:
         """Let an account pay; return whether it could. `now_s` is of any clock that never goes back."""
-        bucket = self._buckets.get((account, kind))
+        owner = _Owner(account, tier, kind)
+        bucket = self._buckets.get(owner)
         if bucket is None:
-            bucket = self._buckets[account, kind] = Bucket(self._tier.rate(kind), now_s)
+            bucket = self._buckets[owner] = Bucket(tier.rate(kind), now_s)
         return bucket.take(cost, now_s)

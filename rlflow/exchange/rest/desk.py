@@ -5,6 +5,7 @@ from typing import Protocol
 
 import attrs
 
+from rlflow.exchange.handshake import Verifier
 from rlflow.exchange.markets.candles import Candle
 from rlflow.exchange.markets.listing import EventSheet, FeeChange, Horizon, Listing, SeriesSheet
 from rlflow.exchange.markets.trade_history import TradeRecord
@@ -13,7 +14,7 @@ from rlflow.exchange.matching.answers import Answer
 from rlflow.exchange.matching.engine import Engine
 from rlflow.exchange.matching.orders import AmendRequest, DecreaseRequest, OrderRequest
 from rlflow.exchange.rest.past import Past
-from rlflow.exchange.rest.settings import RestSettings
+from rlflow.exchange.rest.settings import Knobs, RestSettings
 from rlflow.exchange.wire.faults import Fault
 from rlflow.exchange.wire.items import Image, Top
 from rlflow.exchange.wire.outlet import Ending
@@ -129,7 +130,7 @@ class Desk:
     """Everything a handler may use besides its request."""
 
     venue: AnyVenue
-    settings: RestSettings
+    knobs: Knobs
     past: Past
     """Accounts as reads show them."""
     connections: Connections
@@ -142,3 +143,13 @@ class Desk:
     trouble: Trouble = attrs.field(factory=Trouble)
     costs: Sequence[Mapping[str, object]] = ()
     """The endpoints that do not cost the default, as the venue lists them."""
+
+    @property
+    def settings(self) -> RestSettings:
+        """How REST behaves now."""
+        return self.knobs.settings.rest
+
+    @property
+    def verifier(self) -> Verifier:
+        """What judges signatures now."""
+        return Verifier(self.keys, round(self.knobs.settings.max_skew_s * 1000))

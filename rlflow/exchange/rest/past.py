@@ -9,7 +9,7 @@ import attrs
 from rlflow.exchange.matching.accounts import MONEY_PER_CENT, Account
 from rlflow.exchange.matching.orders import OrderView
 from rlflow.exchange.matching.positions import PositionView
-from rlflow.exchange.rest.settings import RestSettings
+from rlflow.exchange.rest.settings import Knobs
 from rlflow.units import Money, Nanos
 
 V = TypeVar("V")
@@ -45,21 +45,31 @@ class Past:
     shown; with one, every request costs a copy of the account's orders and positions.
     """
 
-    def __init__(self, account: Callable[[str], Account], settings: RestSettings) -> None:
+    def __init__(self, account: Callable[[str], Account], knobs: Knobs) -> None:
         self._account = account
-        self._orders_lag_ns = round(settings.orders_lag_s * 1e9)
-        self._positions_lag_ns = round(settings.positions_lag_s * 1e9)
-        self._longest_lag_ns = max(self._orders_lag_ns, self._positions_lag_ns)
+        self._knobs = knobs
         self._samples: dict[str, deque[_Sample]] = {}
+
+    @property
+    def _orders_lag_ns(self) -> Nanos:
+        return round(self._knobs.settings.rest.orders_lag_s * 1e9)
+
+    @property
+    def _positions_lag_ns(self) -> Nanos:
+        return round(self._knobs.settings.rest.positions_lag_s * 1e9)
 
     def note(self, key_id: str, now_ns: Nanos) -> None:
         """Sample an account; to be called before and behind whatever a request does."""
-        if not self._longest_lag_ns or not key_id:
+        lag_ns = max(self._orders_lag_ns, self._positions_lag_ns)
+        if not lag_ns:
+            # Without the changes since, they would tell another past once there is a lag again.
+            self._samples.clear()
+        if not lag_ns or not key_id:
             return
         samples = self._samples.setdefault(key_id, deque())
         account = self._account(key_id)
         samples.append(_Sample(now_ns, Holdings(dict(account.orders), dict(account.positions), account.available)))
-        while len(samples) > 1 and samples[1].at_ns <= now_ns - self._longest_lag_ns:
+        while len(samples) > 1 and samples[1].at_ns <= now_ns - lag_ns:
             samples.popleft()
 
     def orders(self, key_id: str, now_ns: Nanos) -> dict[str, OrderView]:

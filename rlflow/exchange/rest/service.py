@@ -1,10 +1,10 @@
 """From a request to its answer, in the venue's order of checks."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 
 import attrs
 
-from rlflow.exchange.handshake import FOREIGN, REST_PATH, Refusal, Verifier, is_foreign_page
+from rlflow.exchange.handshake import FOREIGN, REST_PATH, Refusal, is_foreign_page
 from rlflow.exchange.matching.orders import OrderRefusedError
 from rlflow.exchange.rest import (
     account,
@@ -18,6 +18,7 @@ from rlflow.exchange.rest import (
     portfolio,
     positions,
     series,
+    settings_control,
     trades,
 )
 from rlflow.exchange.rest.buckets import DEFAULT_COST, Buckets, Kind
@@ -42,6 +43,8 @@ _ROUTES: tuple[Route[Desk], ...] = (
     *historical.ROUTES,
 )
 
+SIMULATOR_ROUTES: tuple[Route[Desk], ...] = (*control.ROUTES, *settings_control.ROUTES)
+
 
 @attrs.define
 class RestStatistics:
@@ -57,34 +60,22 @@ class RestStatistics:
 class RestService:
     """All endpoints of one exchange. Pure but for the clocks that it is given."""
 
-    def __init__(
-        self,
-        desk: Desk,
-        verifier: Verifier,
-        *,
-        now_ns: Callable[[], Nanos],
-        clock: Callable[[], float],
-        without_read: Container[str] = (),
-    ) -> None:
+    def __init__(self, desk: Desk, *, now_ns: Callable[[], Nanos], clock: Callable[[], float]) -> None:
         """Serve a desk.
 
         Args:
             desk: What the handlers work with.
-            verifier: Judges signatures.
             now_ns: The exchange's time.
             clock: Any one in seconds that never goes back.
-            without_read: The key ids that lack the scope `read`.
         """
         self.statistics = RestStatistics()
         self._desk = attrs.evolve(desk, costs=_costs(), statistics=self._figures)
         self._exchange_figures = desk.statistics
-        self._verifier = verifier
         self._now_ns = now_ns
         self._clock = clock
-        self._without_read = without_read
-        self._buckets = Buckets(desk.settings.tier)
+        self._buckets = Buckets()
         self._venue_routes: Router[Desk] = Router(REST_PATH, _ROUTES)
-        self._control_routes: Router[Desk] = Router(control.BASE, control.ROUTES)
+        self._control_routes: Router[Desk] = Router(control.BASE, SIMULATOR_ROUTES)
 
     def answer(self, heard: Heard) -> Answer:
         """Return what is sent back; nothing a client sends raises."""
@@ -123,18 +114,26 @@ class RestService:
 
     def _signer(self, route: Route[Desk], request: Request) -> str:
         """Return who asks; nobody where a public endpoint is asked without a signature."""
-        signer = self._verifier.signer(request.headers, request.method, request.raw_path, request.now_ns // 1_000_000)
+        now_ms = request.now_ns // 1_000_000
+        signer = self._desk.verifier.signer(request.headers, request.method, request.raw_path, now_ms)
         if isinstance(signer, str):
-            if not route.is_public and route.kind is not Kind.WRITE and signer in self._without_read:
-                raise RefusedError(403, "permission_denied", "the key lacks the scope read")
+            if not route.is_public:
+                self._check_scope(route, signer)
             return signer
         if route.is_public and signer.code == "signature_is_missing_from_headers":
             return ""
         raise RefusedError(signer.status, signer.code, signer.message, signer.details)
 
+    def _check_scope(self, route: Route[Desk], key_id: str) -> None:
+        settings = self._desk.knobs.settings
+        is_write = route.kind is Kind.WRITE
+        if key_id in (settings.keys_without_write if is_write else settings.keys_without_read):
+            raise RefusedError(403, "permission_denied", f"the key lacks the scope {'write' if is_write else 'read'}")
+
     def _pay(self, route: Route[Desk], request: Request) -> None:
         cost = route.cost * route.count(request)
-        if cost and not self._buckets.take(request.account, route.kind, cost, self._clock()):
+        tier = self._desk.settings.tier
+        if cost and not self._buckets.take(request.account, tier, route.kind, cost, self._clock()):
             self.statistics.throttled += 1
             raise RefusedError(429, "too_many_requests", "too many requests")
 

@@ -1,9 +1,10 @@
 """What one connection is subscribed to, and what the markets tell it about that (protocol 3.3, 3.4 and 4.3)."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
+import msgspec
 
 from rlflow.exchange.wire import frames
 from rlflow.exchange.wire.channels import (
@@ -28,11 +29,11 @@ from rlflow.exchange.wire.subscription import Subscription
 class Limits:
     """What one connection may ask for; the venue publishes none of these numbers (protocol 10, 6)."""
 
-    queued_frames: float = 20_000
+    queued_frames: Annotated[float, msgspec.Meta(ge=0)] = 20_000
     """Frames of one subscription that may wait before it is ended by error 25; infinite: the source waits instead."""
-    markets: int = 10_000
+    markets: Annotated[int, msgspec.Meta(ge=0)] = 10_000
     """Markets of one subscription; more are error 26."""
-    commands_per_second: int = 10_000
+    commands_per_second: Annotated[int, msgspec.Meta(ge=0)] = 10_000
     """Of one connection; more are error 27."""
 
 
