@@ -28,6 +28,11 @@ def filled(directory: Path, raw: RawStore | None, *, disk: DiskGuard | None = No
     return journal
 
 
+def guard(raw: RawStore, *, at_first: int) -> DiskGuard:
+    """A disk of which 1,000 bytes are left to others, and every compressed segment takes 100."""
+    return DiskGuard(raw.directory, 1_000, free_bytes=lambda _: at_first - 100 * len(raw.segments()))
+
+
 @pytest.fixture
 def raw(tmp_path: Path) -> RawStore:
     return RawStore(tmp_path / "raw", keep_days=3)
@@ -66,16 +71,24 @@ def test_old_segments_are_deleted_after_their_days(tmp_path: Path, raw: RawStore
 
 
 def test_the_oldest_segments_give_way_when_the_disk_is_low(tmp_path: Path, raw: RawStore) -> None:
-    disk = DiskGuard(tmp_path, 1_000, free_bytes=lambda _: 1_300 - 100 * len(list(raw.directory.iterdir())))
+    disk = guard(raw, at_first=1_550)
     journal = filled(tmp_path, raw, disk=disk)
     assert journal.retire(journal.end) > 3
-    assert not disk.has_enough()
-    journal.retire(journal.end)
-    assert disk.has_enough()
+    assert disk.free == 1_250, "a quarter more than the least, so that it is not low again at once"
     assert len(raw.segments()) == 3
     first_left = next(journal.read(journal.oldest, journal.end)).first_frame_no
     assert [batch.first_frame_no for batch in raw.batches()][-1] == first_left - 1
     journal.close()
+
+
+def test_a_start_on_a_low_disk_makes_room(tmp_path: Path, raw: RawStore) -> None:
+    """The database may not start there, and nothing is retired before it has."""
+    journal = filled(tmp_path, raw)
+    kept = journal.retire(journal.end)
+    journal.close()
+    opened = filled(tmp_path, raw, disk=guard(raw, at_first=1_150 + 100 * kept))
+    assert len(raw.segments()) == kept - 1
+    opened.close()
 
 
 def test_a_segment_that_cannot_be_kept_is_retired_all_the_same(tmp_path: Path, raw: RawStore) -> None:

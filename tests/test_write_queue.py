@@ -1,5 +1,6 @@
 """The writer and the live books over a real journal, with a store in memory that can be away or lose answers."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 import trio
 
 from rlflow.data import write_queue
+from rlflow.data.journal.disk_guard import DiskGuard
 from rlflow.data.journal.journal import Journal
+from rlflow.data.journal.raw import RawStore
 from rlflow.data.write_queue import WriteQueue
 from rlflow.data.writer.catch_up import CatchUp
 from rlflow.errors import OtherWriterError
@@ -156,6 +159,9 @@ async def test_a_store_that_went_back_in_time_gets_a_gap_for_what_is_nowhere(jou
         def retire(self, upto: int) -> int:  # noqa: ARG002
             return 0
 
+        def make_room(self) -> None:
+            pass
+
     writer = WriteQueue(
         Late(batches[10].start, journal),
         restored.connect,
@@ -217,6 +223,39 @@ async def test_frames_that_nobody_could_take_are_said_to_be_lost(tmp_path: Path)
     for row in checkpoints:
         assert row.yes_bids == ((4000, 10_000 + (row.frame_no - 1) * 100),)
     small.close()
+
+
+async def test_raw_frames_give_way_while_the_database_is_away(tmp_path: Path) -> None:
+    """It may be away because of the very disk that they fill, and it would be for ever."""
+    raw = RawStore(tmp_path / "raw", keep_days=3)
+    room = 10**9
+
+    def kept() -> int:
+        return len(os.listdir(raw.directory))
+
+    def free_bytes(_: Path) -> int:
+        return room - 100 * kept()
+
+    guard = DiskGuard(tmp_path, 1_000, every_bytes=0, free_bytes=free_bytes)
+    full = Journal.open(tmp_path / "journal", max_bytes=2**20, segment_bytes=512, disk=guard, raw=raw)
+    store = MemoryStore()
+    await run_to_the_end(Pipeline(full, store), 50)
+    full.retire(full.end)
+    before = kept()
+    assert before > 5
+    store.is_away, room = True, 999 + 100 * before
+    pipeline = Pipeline(full, store)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipeline.run)
+            await wait_until(lambda: kept() < before)
+            record(pipeline, 50)
+            assert pipeline.log.statistics().unprotected == 0
+            store.is_away = False
+            await pipeline.writer.flush()
+            pipeline.send.close()
+    assert_all_stored_once(store, 2, 50)
+    full.close()
 
 
 async def test_another_writer_on_the_same_store_ends_the_process(journal: Journal) -> None:

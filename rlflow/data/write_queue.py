@@ -201,7 +201,8 @@ class WriteQueue:
             _log.warning("database lost", reason=str(error))
             self._since_ns = self._wall_ns()
         self._store, self._last_error = None, str(error)
-        await trio.lowlevel.checkpoint()
+        # Nothing is retired now, and the database may be away because the disk is full.
+        await self._in_thread(self._journal.make_room)
 
     async def _look_around(self, store: Store) -> None:
         """Look for others that record into the same store."""

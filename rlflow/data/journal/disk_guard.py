@@ -40,9 +40,9 @@ class DiskGuard:
         self._unasked_bytes, self._asked_at = 0, self.clock()
 
     def has_enough(self) -> bool:
-        """Look at the disk and return whether it has room."""
+        """Look at the disk and return whether it has room for a while: a quarter more than the least."""
         self.ask()
-        return not self.is_low
+        return self.free >= self.min_free_bytes + self.min_free_bytes // 4
 
     def has_room(self, size: int) -> bool:
         """Return whether `size` more bytes may be written, looking after some bytes or some time."""

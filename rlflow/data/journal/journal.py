@@ -74,7 +74,7 @@ class Journal:
     Which thread may do what:
 
     * the loop thread: `append`, `open_captures`;
-    * one other thread at a time: `retire`, `bind`;
+    * one other thread at a time: `retire`, `make_room`, `bind`;
     * any thread: `sync`, `read` (own descriptors, never past `end`), `oldest`, `end`, `statistics`;
     * `close` when nobody else uses it any more.
     """
@@ -125,7 +125,7 @@ class Journal:
     ) -> "Journal":
         """Open the journal of a directory, made if need be, and cut off what a torn write has left at its end.
 
-        Reads the whole last segment. The caller holds the data directory's lock.
+        Reads the whole last segment, and makes room on the disk. The caller holds the data directory's lock.
 
         Args:
             directory: Its permissions become 0700.
@@ -151,6 +151,7 @@ class Journal:
             raw=raw,
             wall_ns=wall_ns,
         )
+        journal.make_room()
         journal.sync()
         return journal
 
@@ -226,9 +227,22 @@ class Journal:
             done = [segment for segment, after in pairwise(self._segments) if after.base <= upto]
         for segment in done[:-1]:
             self._put_away(segment)
-        if self._raw is not None:
-            self._tidy(self._raw, has_retired=len(done) > 1)
+        if self._raw is not None and len(done) > 1:
+            with _lenient("prune"):
+                self._raw.prune(self._wall_ns())
+        self.make_room()
         return max(len(done) - 1, 0)
+
+    def make_room(self) -> None:
+        """Delete the oldest of `raw` if the disk is low: what is committed must not keep out what is not.
+
+        For whenever nothing can be retired, too: a disk shared with the database may be why.
+        """
+        if self._raw is None or self._disk.has_enough():
+            return
+        with _lenient("shed"):
+            if shed := self._raw.shed(self._disk.has_enough):
+                _log.warning("raw segments deleted for want of room", segments=shed)
 
     def bind(self, store_id: str) -> None:
         """Write into the journal which store it belongs to; StoreError if it belongs to another."""
@@ -292,14 +306,6 @@ class Journal:
             self._segments.remove(segment)
             self._oldest = self._segments[0].base
         segment.path.unlink()
-
-    def _tidy(self, raw: RawStore, *, has_retired: bool) -> None:
-        with _lenient("tidy"):
-            if has_retired:
-                raw.prune(self._wall_ns())
-            # What is committed must not keep out what is not.
-            if self._disk.is_low and (shed := raw.shed(self._disk.has_enough)):
-                _log.warning("raw segments deleted for want of room", segments=shed)
 
 
 # What is kept raw has been committed as rows. A copy of it is worth less than going on without.

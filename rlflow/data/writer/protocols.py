@@ -65,6 +65,10 @@ class Journal(Protocol):
         """Let go of what lies before an offset."""
         ...
 
+    def make_room(self) -> None:
+        """Let go of what nobody waits for if the disk is low."""
+        ...
+
 
 @attrs.frozen
 class WriterStatistics:
