@@ -116,6 +116,24 @@ def levels(view: BookView | None) -> object:
     return None if view is None else (view.is_valid, view.yes_bids, view.no_bids)
 
 
+def test_a_capture_that_has_been_quiet_since_the_dropped_days_keeps_its_books(database: Database) -> None:
+    rows = began(3)
+    database.commit([rows])
+    before = book_at(database, MARKET)
+    assert retire(database, TODAY - timedelta(days=2)).carried_over == 2
+    assert levels(book_at(database, MARKET)) == levels(before)
+    # Again and again, until it says something.
+    assert retire(database, TODAY - timedelta(days=1)).carried_over == 2
+    point = database.resume_point(rows.capture)
+    assert point is not None
+    assert {book.ticker for book in point.books} == {MARKET, OTHER}
+    database.commit([following(rows, delta(4, "yes", 4200, 100, 200, received_ns=days_ago(0)))])
+    after = book_at(database, MARKET)
+    assert after is not None
+    assert dict(after.yes_bids)[4200] == 300
+    assert audit(database).is_clean
+
+
 def test_doing_it_again_changes_nothing(database: Database) -> None:
     story(database)
     retire(database, TODAY - timedelta(days=2))

@@ -49,6 +49,8 @@ _READ: Final = """
     FROM rl_captures WHERE %(capture)s::uuid IS NULL OR capture_id = %(capture)s
     ORDER BY opened_ns, capture"""
 
+_COVER: Final = "UPDATE rl_captures SET rows_to_ns = greatest(rows_to_ns, %s) WHERE capture = %s"
+
 
 @attrs.frozen
 class CaptureRecord:
@@ -109,6 +111,11 @@ def move_on(connection: Connection, rows: Rows) -> int:
         raise OtherWriterError(rows.capture, rows.after_frame, committed(connection, rows.capture))
     key: int = found[0]
     return key
+
+
+def cover(connection: Connection, key: int, received_ns: Nanos) -> None:
+    """Let readers of a capture look for rows on the day of this time too, as on all between it and the others."""
+    connection.execute(_COVER, ((day_of(received_ns) + 1) * DAY_NS, key))
 
 
 def committed(connection: Connection, capture: UUID) -> int | None:

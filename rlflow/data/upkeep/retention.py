@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from rlflow.data.database import Database
-from rlflow.data.store.captures import CaptureRecord
+from rlflow.data.store.captures import CaptureRecord, cover
 from rlflow.data.store.copy_text import COPY_TARGETS
 from rlflow.data.store.partitions import DAY_NS, sizes_before
 from rlflow.data.store.postgres import Connection, translated
@@ -176,7 +176,10 @@ def _carry_capture(connection: Connection, record: CaptureRecord, before_ns: Nan
             return 0
         books = books_at(connection, record.where, tickers, frame[0]).values()
         rows = [_checkpoint(book, before_ns) for book in books if book.cause is None]
-        _store(connection, record.key, rows)
+        if rows:
+            # Nothing else of the capture may be of that day, or of any since.
+            cover(connection, record.key, before_ns)
+            _store(connection, record.key, rows)
     return len(rows)
 
 
