@@ -23,6 +23,7 @@ from rlflow.data.upkeep.retention_task import Retention
 from rlflow.errors import CommandError, DatabaseAwayError
 from rlflow.orderbook import BookView
 from rlflow.session.rows import Counts, RejectRow, ResumeState, Rows
+from tests import running
 from tests.rows_by_hand import MARKET, MS, NOON_NS, OPENED, closing, delta, first, following, gap, snapshot, trade
 
 TODAY = date(2026, 11, 22)
@@ -156,6 +157,82 @@ def test_an_attempt_that_broke_off_is_taken_up(database: Database, monkeypatch: 
     retired = retire(database, TODAY - timedelta(days=2))
     assert (len(retired.partitions), retired.carried_over) == (9, 0)
     assert audit(database).is_clean
+
+
+@pytest.mark.parametrize("is_dropped", [False, True])
+def test_frames_of_a_day_that_was_carried_over_already_are_carried_over_too(
+    database: Database, monkeypatch: pytest.MonkeyPatch, *, is_dropped: bool
+) -> None:
+    """They come from the journal, after an outage, when an attempt has gone well, or has broken off halfway."""
+    rows, before = began(3), TODAY - timedelta(days=2)
+    late = following(rows, delta(4, "yes", 4200, 500, 200, received_ns=days_ago(3, 4)), received_ns=days_ago(3, 4))
+    database.commit([rows])
+    with monkeypatch.context() as broken:
+        if not is_dropped:
+            broken.setattr(Database, "drop_days_before", lambda _self, _day: [])
+        retire(database, before)
+    database.commit([late])
+    retire(database, before)
+    database.commit([following(late, delta(5, "yes", 4200, 1, 700, received_ns=days_ago(0)))])
+    assert size_at_4200(database) == 701
+    assert audit(database).is_clean
+
+
+def size_at_4200(database: Database) -> int:
+    view = book_at(database, MARKET)
+    assert view is not None
+    assert view.is_valid
+    return dict(view.yes_bids)[4200]
+
+
+def test_a_book_that_was_lost_after_it_was_carried_over_is_not_known(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, before = began(3), TODAY - timedelta(days=2)
+    lost = gap(4, received_ns=days_ago(3, 4), from_ns=days_ago(3, 3), to_ns=days_ago(3, 5))
+    database.commit([rows])
+    with monkeypatch.context() as broken:
+        broken.setattr(Database, "drop_days_before", lambda _self, _day: [])
+        retire(database, before)
+    database.commit([following(rows, lost, received_ns=days_ago(3, 4))])
+    retire(database, before)
+    view = book_at(database, MARKET)
+    assert view is None or not view.is_valid
+
+
+def test_who_writes_a_day_that_goes_waits_and_nobody_else(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, other, before = began(3), began(0), TODAY - timedelta(days=2)
+    late = following(rows, delta(4, "yes", 4200, 500, 200, received_ns=days_ago(3, 4)), received_ns=days_ago(3, 4))
+    database.commit([rows])
+    drop = Database.drop_days_before
+
+    with connect(database_url) as writer, connect(database_url) as live, ThreadPoolExecutor() as threads:
+        commits = []
+
+        def drop_while_somebody_writes(own: Database, day: date) -> list[str]:
+            commits.append(threads.submit(writer.commit, [late]))
+            wait_for_waiting(live)
+            live.commit([other])
+            return drop(own, day)
+
+        monkeypatch.setattr(Database, "drop_days_before", drop_while_somebody_writes)
+        assert len(retire(database, before).partitions) == 3
+        monkeypatch.undo()
+        assert commits[0].result(timeout=60) == [late]
+        live.commit([attrs.evolve(closing(other), received_ns=days_ago(0, 4))])
+        retire(database, before)
+        writer.commit([following(late, delta(5, "yes", 4200, 1, 700, received_ns=days_ago(0, 5)))])
+    assert size_at_4200(database) == 701
+    assert audit(database).is_clean
+
+
+def wait_for_waiting(database: Database) -> None:
+    """Return once a writer waits for who drops days."""
+    query = """SELECT FROM pg_stat_activity
+               WHERE wait_event_type = 'Lock' AND wait_event = 'advisory' AND datname = current_database()"""
+    running.wait_for("a writer that waits", lambda: database.connection.execute(query).fetchone())
 
 
 def test_a_book_inside_a_gap_is_not_carried_over(database: Database) -> None:

@@ -5,7 +5,7 @@ nothing if it is not there: so rows are in the tables exactly once, whatever bre
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from datetime import date
 from types import TracebackType
 from typing import Self
@@ -14,10 +14,10 @@ from uuid import UUID
 import attrs
 import structlog
 
-from rlflow.data.store import captures, postgres, recorders
+from rlflow.data.store import captures, old_days, postgres, recorders
 from rlflow.data.store.captures import CaptureRecord
 from rlflow.data.store.copy_text import COPY_TARGETS, storable
-from rlflow.data.store.partitions import DayPartitions, StoreSize, day_number, size_of
+from rlflow.data.store.partitions import DayPartitions, StoreSize, day_number, day_of, size_of
 from rlflow.data.store.poison import find_refused, frames_with_data, only, quarantine
 from rlflow.data.store.postgres import Connection, RowRefusedError, translated
 from rlflow.data.store.resume import resume_point
@@ -137,12 +137,13 @@ class Database:
             DatabaseAwayError: whether it was written is not known; `committed` tells.
         """
         self._check_environment(batch)
-        with translated():
-            self._partitions.ensure(set().union(*map(captures.days_of, batch)))
-        try:
-            self._write(batch)
-        except RowRefusedError as refusal:
-            batch = self._write_without_refused(batch, str(refusal))
+        days = set[int]().union(*map(captures.days_of, batch))
+        with translated(), old_days.writing(self._connection, days, today=day_of(self._wall_ns())):
+            self._partitions.ensure(days)
+            try:
+                self._write(batch)
+            except RowRefusedError as refusal:
+                batch = self._write_without_refused(batch, days, str(refusal))
         self._statistics = attrs.evolve(
             self._statistics,
             commits=self._statistics.commits + 1,
@@ -191,12 +192,12 @@ class Database:
             if ends:
                 cursor.executemany(_END_GAPS, ends)
 
-    def _write_without_refused(self, batch: Sequence[Rows], reason: str) -> Sequence[Rows]:
+    def _write_without_refused(self, batch: Sequence[Rows], days: Set[int], reason: str) -> Sequence[Rows]:
         """Find what PostgreSQL refuses, write the rest, and return what was written."""
         # A partition may be gone since we last looked; then nothing is wrong with the rows.
         with translated():
             self._partitions.refresh()
-            self._partitions.ensure(set().union(*map(captures.days_of, batch)))
+            self._partitions.ensure(days)
         refused = find_refused(frames_with_data(batch), lambda frames: self._accepts(only(batch, frames)))
         written = quarantine(batch, refused, reason)
         try:

@@ -1,9 +1,10 @@
-"""Old days leave the store, whole, and nobody waits for it.
+"""Old days leave the store, whole, and nobody waits for it but who still writes rows of such days.
 
 A day is dropped as the partitions of its tables, never row by row. Before that, every book that goes on into the days
 that stay is stored as a checkpoint at their beginning: so every moment of them can still be rebuilt, and a capture that
 is open can still be resumed, though its book may not have changed for days. After it goes what was about the dropped
-days only: gaps, rejected frames, and in the end captures.
+days only: gaps, rejected frames, and in the end captures. Frames that are committed after their day has gone are
+carried over as well, when the day goes again.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from typing import Final
 import attrs
 
 from rlflow.data.database import Database
+from rlflow.data.store import old_days
 from rlflow.data.store.captures import CaptureRecord, cover
 from rlflow.data.store.copy_text import COPY_TARGETS
 from rlflow.data.store.partitions import DAY_NS, sizes_before
@@ -47,12 +49,18 @@ _LAST_FRAME = b"""
          ORDER BY frame_no DESC LIMIT 1),
         (SELECT max(frame_no) FROM rl_feed_gaps WHERE capture = %(key)s AND received_ns < %(before_ns)s))"""
 
-# The markets that had a book by then, but for those that an earlier attempt has carried over.
+# The markets that had a book by then, but for those that an earlier attempt has carried over since the last frame.
 _MARKETS = b"""
-    SELECT market_ticker FROM rl_orderbook_snapshots WHERE capture = %(key)s AND received_ns < %(before_ns)s
+    SELECT market_ticker FROM rl_orderbook_snapshots WHERE capture = %(key)s AND received_ns <= %(before_ns)s
     EXCEPT
     SELECT market_ticker FROM rl_orderbook_snapshots
-    WHERE capture = %(key)s AND received_ns = %(before_ns)s AND origin = 'checkpoint'"""
+    WHERE capture = %(key)s AND received_ns = %(before_ns)s AND origin = 'checkpoint' AND frame_no >= %(frame)s"""
+
+# What an earlier attempt has carried over, when frames of before have come since.
+_DROP_STALE = b"""
+    DELETE FROM rl_orderbook_snapshots
+    WHERE capture = %(key)s AND received_ns = %(before_ns)s AND origin = 'checkpoint'
+      AND market_ticker = ANY(%(tickers)s)"""
 
 # A gap that is open goes with its capture. What ended later is still to be seen from the days that stay.
 _DROP_GAPS = b"""
@@ -127,9 +135,12 @@ def retire(database: Database, before: date) -> Retired:
     """
     connection = database.connection
     with translated(), _alone(connection):
-        carried_over = _carry_over(database, before) if sizes_before(connection, before) else 0
+        # Nearly all of it here, where nobody waits for it.
+        carried_over = _carry_over(database, before)
         connection.execute(_PATIENCE, (LOCK_TIMEOUT, STATEMENT_TIMEOUT))
-        partitions = database.drop_days_before(before)
+        with old_days.dropping(connection):
+            carried_over += _carry_over(database, before)
+            partitions = database.drop_days_before(before)
         with connection.transaction():
             gaps = connection.execute(_DROP_GAPS, _where(before)).rowcount
             rejected = connection.execute(_DROP_REJECTED, _where(before)).rowcount
@@ -154,7 +165,9 @@ def _alone(connection: Connection) -> Iterator[None]:
 
 
 def _carry_over(database: Database, before: date) -> int:
-    """Store the books that go on behind the first moment to keep; return how many."""
+    """Store the books that go on behind the first moment to keep, if any day is to go; return how many."""
+    if not sizes_before(database.connection, before):
+        return 0
     before_ns = _where(before)["before_ns"]
     database.make_days([before])
     count = 0
@@ -168,14 +181,16 @@ def _carry_over(database: Database, before: date) -> int:
 
 
 def _carry_capture(connection: Connection, record: CaptureRecord, before_ns: Nanos) -> int:
-    where = {"key": record.key, "before_ns": before_ns}
+    where: dict[str, object] = {"key": record.key, "before_ns": before_ns}
     with connection.transaction():
-        frame = connection.execute(_LAST_FRAME, where).fetchone()
-        tickers = [ticker for (ticker,) in connection.execute(_MARKETS, where)]
-        if frame is None or frame[0] is None or not tickers:
+        found = connection.execute(_LAST_FRAME, where).fetchone()
+        if found is None or found[0] is None:
             return 0
-        books = books_at(connection, record.where, tickers, frame[0]).values()
-        rows = [_checkpoint(book, before_ns) for book in books if book.cause is None]
+        where["frame"] = frame = found[0]
+        where["tickers"] = tickers = [ticker for (ticker,) in connection.execute(_MARKETS, where)]
+        books = books_at(connection, record.where, tickers, frame).values() if tickers else ()
+        rows = [_checkpoint(book, frame, before_ns) for book in books if book.cause is None]
+        connection.execute(_DROP_STALE, where)
         if rows:
             # Nothing else of the capture may be of that day, or of any since.
             cover(connection, record.key, before_ns)
@@ -183,11 +198,11 @@ def _carry_capture(connection: Connection, record: CaptureRecord, before_ns: Nan
     return len(rows)
 
 
-def _checkpoint(book: StoredBook, before_ns: Nanos) -> SnapshotRow:
-    """Return a checkpoint at the market's last frame, but received when the first day to keep begins."""
+def _checkpoint(book: StoredBook, frame: int, before_ns: Nanos) -> SnapshotRow:
+    """Return a checkpoint at the last frame of the days that go, but received when the first day to keep begins."""
     return SnapshotRow(
         market_ticker=book.market_ticker,
-        frame_no=book.last.frame_no,
+        frame_no=frame,
         received_ns=before_ns,
         sending_ts_ms=None,
         sid=book.sid,
