@@ -84,14 +84,18 @@ class Running(Process):
 
 @contextmanager
 def process(directory: Path, *arguments: str, program: Sequence[str] = RLFLOW, **environ: str) -> Iterator[Process]:
-    """Start `python -m rlflow` with arguments in an empty working directory; kill it in the end if it still runs."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Start `python -m rlflow` with arguments in an empty working directory; kill it in the end if it still runs.
+
+    Its temporary files are in `tmp` there, since one that is killed leaves them.
+    """
+    temporary = directory / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
     log = directory / f"log-{time.monotonic_ns()}"
     with log.open("w") as stderr:
         popen = subprocess.Popen(
             [sys.executable, *program, *arguments],
             cwd=directory,
-            env=clean_environ(PYTHONUNBUFFERED="1", **environ),
+            env=clean_environ(PYTHONUNBUFFERED="1", TMPDIR=str(temporary), **environ),
             stdout=stderr,
             stderr=stderr,
             text=True,

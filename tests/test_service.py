@@ -104,11 +104,17 @@ def test_an_impatient_user_leaves_no_server_behind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_exchange_takes_its_keys_away_when_it_is_stopped(tmp_path: Path, number: int) -> None:
-    with process(tmp_path, "exchange", TMPDIR=str(tmp_path)) as started:
+    with process(tmp_path, "exchange") as started:
         started.wait_said("(# the exchange is running)")
-        assert list(tmp_path.glob("rlflow-exchange-*/*.pem"))
+        assert list((tmp_path / "tmp").glob("rlflow-exchange-*/*.pem"))
         assert started.stop(number) == 0
-    assert not list(tmp_path.glob("rlflow-exchange-*"))
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_an_exchange_with_a_directory_for_its_keys_makes_no_other(tmp_path: Path) -> None:
+    with exchange(tmp_path):
+        assert list((tmp_path / "keys").glob("*.pem"))
+        assert not list((tmp_path / "tmp").iterdir())
 
 
 def test_kill_9_under_load_loses_nothing_and_stores_nothing_twice(tmp_path: Path, database_url: str) -> None:

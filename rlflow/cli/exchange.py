@@ -4,7 +4,8 @@ import math
 import signal
 import ssl
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -132,8 +133,8 @@ def exchange(  # noqa: PLR0917 - click passes every option by name
         )
     tls = _server_context(tls_cert, tls_key)
     replay = replay_source(files, sparse_seq=sparse_seq, speed=speed) if files else None
-    with tempfile.TemporaryDirectory(prefix="rlflow-exchange-") as scratch:
-        credentials = _credentials(key_dir or Path(scratch))
+    with _directory(key_dir) as directory:
+        credentials = _credentials(directory)
         config = ExchangeConfig(
             keys=credentials.public_keys,
             port=port,
@@ -148,6 +149,16 @@ def exchange(  # noqa: PLR0917 - click passes every option by name
             run_listening(_run, config, credentials)
         except BaseExceptionGroup as group:
             raise meant_for_people(group) from None
+
+
+@contextmanager
+def _directory(given: Path | None) -> Iterator[Path]:
+    """Provide where the keys are: without a directory of the user's, one that goes with the process."""
+    if given is not None:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="rlflow-exchange-") as scratch:
+        yield Path(scratch)
 
 
 def _distinct(series: tuple[SeriesSpec, ...]) -> tuple[SeriesSpec, ...]:
