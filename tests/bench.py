@@ -25,6 +25,7 @@ import psutil
 from rlflow.data.database import Database
 from rlflow.data.embedded.shared_server import EmbeddedPostgres
 from rlflow.data.history.audit import audit
+from tests.embedded_home import cleared_home
 from tests.processor_time import Meter, saturated
 from tests.running import RLFLOW, Running, exchange, service
 from tests.taped_exchange import MESSAGES, TAPED
@@ -140,12 +141,11 @@ def main() -> None:
     options = parser.parse_args()
     show_machine()
     scratch = Path(tempfile.mkdtemp(prefix="rlflow-bench-"))
-    with EmbeddedPostgres.start(scratch / "postgres") as server:
+    with cleared_home(scratch), EmbeddedPostgres.start(scratch) as server:
         if options.outage:
             outage(scratch, server, options.outage)
         else:
             throughput(scratch, server, options)
-        server.release(delete=True)
     shutil.rmtree(scratch)
 
 

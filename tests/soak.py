@@ -25,6 +25,7 @@ from rlflow.data.database import Database
 from rlflow.data.embedded.shared_server import EmbeddedPostgres
 from rlflow.data.history.audit import audit
 from tests.bench import say, show_machine
+from tests.embedded_home import cleared_home
 from tests.running import Running, exchange, service
 
 RATE: Final = 1_520
@@ -161,9 +162,8 @@ def main() -> None:
     options = parser.parse_args()
     show_machine()
     scratch = Path(tempfile.mkdtemp(prefix="rlflow-soak-"))
-    with EmbeddedPostgres.start(scratch / "postgres") as server:
+    with cleared_home(scratch), EmbeddedPostgres.start(scratch) as server:
         wrong = run(scratch, server, options.minutes * 60, options.rate)
-        server.release(delete=True)
     shutil.rmtree(scratch)
     for each in wrong:
         say(f"not as it must be: {each}")

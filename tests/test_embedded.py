@@ -24,6 +24,7 @@ from rlflow.data.embedded.files import is_open_to_all, locate
 from rlflow.data.embedded.locks import starting_or_stopping
 from rlflow.data.embedded.shared_server import EmbeddedPostgres
 from rlflow.errors import StoreError
+from tests.embedded_home import cleared_home
 
 ROOT = os.geteuid() == 0
 REPOSITORY = Path(__file__).parents[1]
@@ -203,6 +204,20 @@ def test_server_left_by_a_killed_user_is_joined_and_stopped(data_dir: Path, new_
     with start(data_dir) as embedded:
         assert server_pid(embedded) == pid
     assert not is_server(pid)
+
+
+def test_nothing_is_left_of_a_cleared_home_though_its_user_was_killed(tmp_path: Path) -> None:
+    """As root it is outside of the data directory."""
+    with cleared_home(tmp_path):
+        killed = User(tmp_path)
+        try:
+            pid, _ = killed.wait_ready()
+            home = locate(tmp_path).directory
+        finally:
+            killed.kill()
+        assert is_server(pid)
+    assert not is_server(pid)
+    assert not home.exists()
 
 
 def test_killed_server_is_replaced_and_what_it_had_committed_is_there(

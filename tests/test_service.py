@@ -1,7 +1,6 @@
 """The whole service as a process: what a user starts, asks, stops and kills."""
 
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from rlflow.data.embedded.files import locate
 from rlflow.data.feed.capture_log import new_capture_id
 from rlflow.data.journal.journal import Journal
 from rlflow.session.records import Batch, Kind, Opened, local_batch
+from tests.embedded_home import cleared_home
 from tests.running import Running, clean_environ, exchange, process, service, wait_for
 
 
@@ -88,18 +88,15 @@ def test_ctrl_c_stops_it_as_well(tmp_path: Path, database_url: str) -> None:
 
 def test_an_impatient_user_leaves_no_server_behind(tmp_path: Path) -> None:
     """Signals come until the end, also when only the embedded server is still to be let go."""
-    with service(tmp_path) as running:
+    with cleared_home(tmp_path / "data"), service(tmp_path) as running:
         wait_for("healthy", lambda: running.ask("/rl/health")["status"] == "healthy" or None)
-        home = locate(tmp_path / "data")
-        try:
-            assert (home.data / "postmaster.pid").exists()
-            while running.popen.poll() is None:
-                running.popen.send_signal(signal.SIGTERM)
-                time.sleep(0.005)
-            assert running.popen.returncode in {0, 1}
-            assert not (home.data / "postmaster.pid").exists()
-        finally:
-            shutil.rmtree(home.directory)
+        pid_file = locate(tmp_path / "data").data / "postmaster.pid"
+        assert pid_file.exists()
+        while running.popen.poll() is None:
+            running.popen.send_signal(signal.SIGTERM)
+            time.sleep(0.005)
+        assert running.popen.returncode in {0, 1}
+        assert not pid_file.exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -16,6 +16,7 @@ from rlflow.data.embedded.files import locate
 from rlflow.data.embedded.programs import find_programs
 from rlflow.data.embedded.shared_server import EmbeddedPostgres
 from tests.conftest import empty_database
+from tests.embedded_home import cleared_home
 from tests.faults.scene import (
     Scene,
     kill,
@@ -273,11 +274,8 @@ class OwnServer:
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
     directory = tmp_path_factory.mktemp("server")
-    server = EmbeddedPostgres.start(directory, durable=False)
-    try:
+    with cleared_home(directory), EmbeddedPostgres.start(directory, durable=False) as server:
         yield OwnServer(directory, server)
-    finally:
-        server.release(delete=True)
 
 
 def test_a_server_that_crashes_and_recovers_gets_everything(tmp_path: Path, own_server: OwnServer) -> None:
