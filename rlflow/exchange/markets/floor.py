@@ -11,8 +11,9 @@ from rlflow.exchange.markets.account_publications import about_account
 from rlflow.exchange.markets.candles import CandleRecord
 from rlflow.exchange.markets.listing import Listing
 from rlflow.exchange.markets.publications import Times
-from rlflow.exchange.markets.timetable import Timetable
+from rlflow.exchange.markets.timetable import Step, Timetable
 from rlflow.exchange.markets.trade_history import TradeHistory, TradeRecord
+from rlflow.exchange.markets.venue_clock import VenueClock
 from rlflow.exchange.matching.book import SimulatedBook
 from rlflow.exchange.matching.engine import Engine
 from rlflow.exchange.matching.happenings import Change, Deal, Happening
@@ -59,9 +60,11 @@ class Outlets:
 class Floor:
     """Carries what happens to the books into records and publications."""
 
-    def __init__(self, engine: Engine, timetable: Timetable, outlets: Outlets) -> None:
+    def __init__(self, engine: Engine, clock: VenueClock, outlets: Outlets) -> None:
         self.engine = engine
-        self.timetable = timetable
+        self.timetable = Timetable()
+        """What may be late: nobody's money hangs on it."""
+        self.time = clock
         self.outlets = outlets
         self.markets: dict[str, Market] = {}
         self.listings: dict[str, Listing] = {}
@@ -135,6 +138,16 @@ class Floor:
             if action.happenings:
                 self.outlets.publish(self.announce(self.markets[action.ticker], action.happenings, at_ns))
 
+    def collect(self, step: Callable[[], object]) -> list[Item]:
+        """Return what a step publishes, in place of publishing it."""
+        items: list[Item] = []
+        outlets, self.outlets = self.outlets, attrs.evolve(self.outlets, publish=items.extend)
+        try:
+            step()
+        finally:
+            self.outlets = outlets
+        return items
+
     def _record(self, market: Market, deal: Deal, at_ns: Nanos) -> TradeRecord:
         self._trades += 1
         listing = market.listing
@@ -170,9 +183,23 @@ class Floor:
         """Return the market's `ticker` as of now."""
         return publications.ticker(market.listing, market.book, Times(at_ns))
 
-    def note(self, at_ns: Nanos, step: Callable[[Nanos], None]) -> None:
+    # Steps to come
+
+    @property
+    def next_ns(self) -> Nanos | None:
+        """When the next step or deadline is due, None if there is none."""
+        return min((ns for ns in (self.timetable.next_ns, self.time.next_ns) if ns is not None), default=None)
+
+    def note(self, at_ns: Nanos, step: Step) -> None:
         """Note a step for later, and wake whoever waits for a later one."""
-        first_ns = self.timetable.next_ns
-        self.timetable.note(at_ns, step)
+        self._note_in(self.timetable.note, at_ns, step)
+
+    def note_deadline(self, at_ns: Nanos, step: Step) -> None:
+        """Note a cheap step that nothing at its time, or after it, may precede; wake whoever waits for a later one."""
+        self._note_in(self.time.note_deadline, at_ns, step)
+
+    def _note_in(self, note: Callable[[Nanos, Step], None], at_ns: Nanos, step: Step) -> None:
+        first_ns = self.next_ns
+        note(at_ns, step)
         if first_ns is None or at_ns < first_ns:
             self.outlets.wake()

@@ -61,10 +61,14 @@ class MarketLife:
         self._fair[sheet.ticker] = plan.fair
         self._publish([publications.created(sheet, event, Times(at_ns))])
         self._note(sheet.open_ns, self.open, market)
-        self._note(sheet.close_ns, self._close_in_time, market)
+        self._note_close(sheet.close_ns, market)
 
     def _note(self, at_ns: Nanos, step: Callable[[Market, Nanos], None], market: Market) -> None:
         self._floor.note(at_ns, partial(step, market))
+
+    def _note_close(self, close_ns: Nanos, market: Market) -> None:
+        # From then on no order does anything (protocol 8.1), however late the other steps are.
+        self._floor.note_deadline(close_ns, partial(self._close_in_time, market))
 
     def _publish(self, items: list[Item]) -> None:
         self._floor.outlets.publish(items)
@@ -174,7 +178,7 @@ class MarketLife:
         if close_ns <= max(at_ns, market.listing.sheet.open_ns):
             raise IllegalStepError("the new close must lie ahead, and behind the opening")
         self._move_close(market, close_ns, at_ns)
-        self._note(close_ns, self._close_in_time, market)
+        self._note_close(close_ns, market)
         if market.listing.status == "closed":
             self._resume(market, at_ns)
 

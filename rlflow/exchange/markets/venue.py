@@ -6,7 +6,7 @@ and `act` as often as the crowd is to act, publishing what that returns.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
@@ -21,7 +21,7 @@ from rlflow.exchange.markets.listing import EventSheet, FeeChange, Horizon, List
 from rlflow.exchange.markets.market_life import MarketLife
 from rlflow.exchange.markets.publications import Times
 from rlflow.exchange.markets.series import SeriesSchedule, SeriesSpec
-from rlflow.exchange.markets.timetable import Timetable
+from rlflow.exchange.markets.timetable import Step
 from rlflow.exchange.markets.trade_history import TradeRecord
 from rlflow.exchange.markets.venue_clock import VenueClock
 from rlflow.exchange.markets.venue_control import Switches, VenueControl
@@ -60,8 +60,7 @@ class Venue:
         self._outlets = outlets or Outlets()
         self._clock = VenueClock(now_ns)
         self._switches = Switches()
-        self._timetable = Timetable()
-        self._floor = Floor(self.engine, self._timetable, self._outlets)
+        self._floor = Floor(self.engine, self._clock, self._outlets)
         self._target_ns = now_ns
         self._traffic = Traffic(spec.seed, spec.rate)
         self._catalogue = Catalogue()
@@ -186,16 +185,22 @@ class Venue:
     @property
     def next_ns(self) -> Nanos | None:
         """When `keep_time` has something to do."""
-        return self._timetable.next_ns
+        return self._floor.next_ns
 
     def keep_time(self, now_ns: Nanos, most_steps: int | None = None) -> None:
         """Carry out what is due by now, or so much of it, each step as of the time at which it was due.
 
-        The opening of a market takes a millisecond, everything else less.
+        The opening of a market takes a millisecond, everything else less. Closes and expiries are not counted.
         """
         self._target_ns = max(now_ns, self._clock.now_ns)
-        for due_ns, step in islice(self._timetable.due(self._target_ns), most_steps):
-            step(self._clock.advance(due_ns))
+        for step in islice(self._due(), most_steps):
+            step(self._clock.now_ns)
+
+    def _due(self) -> Iterator[Step]:
+        """Yield what is due by the target, the clock standing at its time."""
+        while (due_ns := self._floor.next_ns) is not None and due_ns <= self._target_ns:
+            self._clock.advance(due_ns)
+            yield from (step for _, step in self._floor.timetable.due(due_ns))
 
     @property
     def is_moving(self) -> bool:
@@ -209,17 +214,25 @@ class Venue:
 
     def act(self, at_ns: Nanos) -> list[Item]:
         """Let the crowd act once, and return what is to be published; nothing unless `is_moving`, and seldom else."""
-        turn = self._traffic.turn() if self.is_moving else None
+        if not self.is_moving:
+            return []
+        if self._clock.is_due(at_ns):
+            # They went before, so they must not be published before what is already on its way to the caller's list.
+            return self._floor.collect(partial(self._clock.advance, at_ns)) + self._act(at_ns)
+        return self._act(at_ns)
+
+    def _act(self, at_ns: Nanos) -> list[Item]:
+        at_ns = self._clock.advance(at_ns)
+        turn = self._traffic.turn()
         if turn is None or not turn.happenings:
             return []
         book = turn.book
         market = self._floor.markets[book.ticker]
-        at_ns = self._clock.advance(at_ns)
         if book.taken:
             return self._floor.announce(market, self.engine.crowd_trade(book.ticker, turn.happenings, at_ns), at_ns)
         return self._floor.announce(market, turn.happenings, at_ns)
 
-    # What accounts do; all raise `OrderRefusedError`
+    # What accounts do; all raise `OrderRefusedError`. Closes and expiries that are due go before: the clock sees to it.
 
     def place(self, account: str, request: OrderRequest, at_ns: Nanos) -> Answer:
         """Place an order."""
@@ -258,7 +271,7 @@ class Venue:
     def _done(self, answer: Answer) -> Answer:
         self._floor.publish_actions([answer.action], self._clock.now_ns)
         if answer.order.expiration_ns is not None and answer.order.status == "resting":
-            self._floor.note(answer.order.expiration_ns, self._expire)
+            self._floor.note_deadline(answer.order.expiration_ns, self._expire)
         return answer
 
     def _expire(self, at_ns: Nanos) -> None:
