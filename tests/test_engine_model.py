@@ -250,6 +250,10 @@ class EngineBesideNaiveVenue(RuleBasedStateMachine):
             lambda: [self.engine.pause(TICKER, self.now)], lambda: self.naive.end_all("HaltCancel", on_pause=True)
         )
 
+    @rule()
+    def halt(self) -> None:
+        self.both(lambda: self.engine.halt(self.now), lambda: self.naive.end_all("HaltCancel", on_pause=True))
+
     @precondition(lambda self: self.is_paused)
     @rule(is_wiped=st.booleans())
     def resume(self, is_wiped: bool) -> None:

@@ -351,7 +351,7 @@ def test_tickers_show_the_book_and_come_at_most_twice_a_second() -> None:
         assert len(times) > 10
         assert all(later - earlier >= 500 for earlier, later in pairwise(times))
     assert driven.run(30).items[-1].channel in {"ticker", ORDERBOOK, TRADE}
-    driven.venue.control.set_trading(is_on=False)
+    driven.venue.control.set_trading(driven.now_ns, is_on=False)
     driven.run(2)
     for name in ("KXSIM-A", "KXSIM-B"):
         msg = body([item for item in driven.items if item.channel == "ticker" and item.ticker == name][-1])
@@ -440,7 +440,7 @@ def test_maintenance_ends_connections_stops_everything_and_lowers_the_clock() ->
     driven = named()
     driven.run(5)
     before = driven.venue.image(NAMED)
-    driven.venue.control.set_maintenance(is_on=True)
+    driven.venue.control.set_maintenance(driven.now_ns, is_on=True)
     assert driven.disconnects == 1
     assert not driven.venue.is_exchange_active
     assert not driven.venue.is_trading
@@ -448,7 +448,7 @@ def test_maintenance_ends_connections_stops_everything_and_lowers_the_clock() ->
     assert driven.run(5).take(ORDERBOOK) == []
     with pytest.raises(OrderRefusedError, match="503"):
         driven.venue.place("key", OrderRequest(NAMED, "bid", 100, 100), driven.now_ns)
-    driven.venue.control.set_maintenance(is_on=False)
+    driven.venue.control.set_maintenance(driven.now_ns, is_on=False)
     after = driven.venue.image(NAMED)
     assert (after.yes, after.no) == (before.yes, before.no)
     assert after.clock < before.clock
@@ -460,14 +460,40 @@ def test_maintenance_ends_connections_stops_everything_and_lowers_the_clock() ->
 def test_a_trading_pause_takes_cancels_alone() -> None:
     driven = named()
     order = driven.venue.place("key", OrderRequest(NAMED, "bid", 100, 100), driven.now_ns).order
-    driven.venue.control.set_trading(is_on=False)
+    driven.venue.control.set_trading(driven.now_ns, is_on=False)
     assert driven.run(3).venue.is_exchange_active
     with pytest.raises(OrderRefusedError, match="paused"):
         driven.venue.place("key", OrderRequest(NAMED, "bid", 100, 100), driven.now_ns)
     driven.venue.cancel("key", order.order_id, driven.now_ns)
-    driven.venue.control.set_trading(is_on=True)
+    driven.venue.control.set_trading(driven.now_ns, is_on=True)
     driven.take()
     assert driven.run(3).take(ORDERBOOK)
+
+
+def test_either_pause_of_the_exchange_cancels_the_orders_that_asked_for_it() -> None:
+    for switch_off in ("trading", "maintenance"):
+        driven, follower = named("KXSIM-A", "KXSIM-B", rate=1.0), Follower()
+        control = driven.venue.control
+        ids = [
+            driven.venue.place(key, OrderRequest(ticker, "bid", 100, 100, cancel_on_pause=asks), driven.now_ns).order
+            for ticker in ("KXSIM-A", "KXSIM-B")
+            for key in ("ann", "bob")
+            for asks in (True, False)
+        ]
+        at_ns = driven.now_ns + SECOND_NS
+        if switch_off == "trading":
+            control.set_trading(at_ns, is_on=False)
+        else:
+            control.set_maintenance(at_ns, is_on=True)
+        orders = [driven.venue.account(order.account).orders[order.order_id] for order in ids]
+        assert [order.status for order in orders] == ["canceled", "resting"] * 4
+        assert {order.reason for order in orders if order.cancel_on_pause} == {"HaltCancel"}
+        assert {order.updated_ns for order in orders if order.cancel_on_pause} == {at_ns}
+        follower.follow(driven.items)
+        assert follower.books == {ticker: levels(driven.venue.image(ticker)) for ticker in follower.books}
+        told = [body(item) for item in driven.items if item.channel == "user_orders" and item.account == "ann"]
+        assert [msg["status"] for msg in told] == ["resting"] * 4 + ["canceled"] * 2
+        assert driven.disconnects == (switch_off == "maintenance")
 
 
 def test_what_is_listed_is_found_by_name_and_by_id() -> None:

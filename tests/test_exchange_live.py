@@ -1,5 +1,6 @@
 """The simulated venue driven by the real clock: series come and go, and maintenance sends everyone away."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,14 @@ async def test_maintenance_sends_everyone_away_and_lets_nobody_in(credentials: C
             await client.say(subscribe(1, "KXSIM-27JAN01-A"))
             # Half of it goes; what comes while connecting anew must be less.
             before = await client.hear(1500)
-            venue.control.set_maintenance(is_on=True)
+            venue.control.set_maintenance(time.time_ns(), is_on=True)
             await client.hear_until_closed()
             assert client.close_code == 1001
         with pytest.raises(trio_websocket.ConnectionRejected) as refused:
             async with connected(exchange.url, credentials.signer):
                 pass
         assert refused.value.status_code == 503
-        venue.control.set_maintenance(is_on=False)
+        venue.control.set_maintenance(time.time_ns(), is_on=False)
         async with connected(exchange.url, credentials.signer) as client:
             await client.say(subscribe(1, "KXSIM-27JAN01-A", channels=["orderbook_delta"]))
             snapshot = (await client.hear(3))[1]

@@ -115,8 +115,8 @@ class Venue:
 
     @property
     def is_trading(self) -> bool:
-        """Whether orders are taken; otherwise cancels work, and resting orders stay."""
-        return self._switches.is_trading and self._switches.is_exchange_active
+        """Whether orders are taken; otherwise cancels work, and resting orders stay but for those that asked to go."""
+        return self._switches.takes_orders
 
     @property
     def listings(self) -> Mapping[str, Listing]:
@@ -205,8 +205,7 @@ class Venue:
     @property
     def is_moving(self) -> bool:
         """Whether the crowd is there."""
-        switches = self._switches
-        return switches.is_trading and switches.is_exchange_active and not self._traffic.is_empty
+        return self._switches.takes_orders and not self._traffic.is_empty
 
     def gap_s(self) -> float:
         """Return how long after its last action the crowd acts next, in seconds; infinite unless `is_moving`."""

@@ -30,7 +30,12 @@ class Switches:
     is_exchange_active: bool = True
     """Whether anything works; not during maintenance."""
     is_trading: bool = True
-    """Whether orders are taken; otherwise cancels work, and resting orders stay."""
+    """Whether orders are taken; otherwise cancels work, and resting orders stay but for those that asked to go."""
+
+    @property
+    def takes_orders(self) -> bool:
+        """Whether anybody can place an order now, the crowd included."""
+        return self.is_trading and self.is_exchange_active
 
 
 class VenueControl:
@@ -115,18 +120,26 @@ class VenueControl:
         for ticker, market in self._floor.markets.items():
             self._floor.engine.set_fees(ticker, self._catalogue.fees(market.listing.sheet.event_ticker))
 
-    def set_trading(self, *, is_on: bool) -> None:
+    def set_trading(self, at_ns: Nanos, *, is_on: bool) -> None:
         """Pause trading everywhere, or let it go on (protocol 8.2)."""
+        at_ns = self._clock.advance(at_ns)
         self._switches.is_trading = is_on
-        self._floor.outlets.wake()
+        self._heed_switches(at_ns)
 
-    def set_maintenance(self, *, is_on: bool, lowers_clock: bool = True) -> None:
+    def set_maintenance(self, at_ns: Nanos, *, is_on: bool, lowers_clock: bool = True) -> None:
         """Begin maintenance, which ends all connections, or end it; the clock may be lower then (protocol 8.2)."""
+        at_ns = self._clock.advance(at_ns)
         self._switches.is_exchange_active = not is_on
+        self._heed_switches(at_ns)
         if is_on:
             self._floor.outlets.disconnect()
         elif lowers_clock:
             self._floor.lower_clock()
+
+    def _heed_switches(self, at_ns: Nanos) -> None:
+        # Orders may ask to go at either kind of pause (docs.kalshi.com, maintenance_and_pauses, read 2026-11-29).
+        if not self._switches.takes_orders:
+            self._floor.publish_actions(self._floor.engine.halt(at_ns), at_ns)
         self._floor.outlets.wake()
 
     def _market(self, ticker: str) -> Market:

@@ -175,6 +175,11 @@ class Engine:
         desk.trading = "paused"
         return desk.end_all((order for order in desk.live.values() if order.view.cancel_on_pause), "HaltCancel", now_ns)
 
+    def halt(self, now_ns: Nanos) -> list[Action]:
+        """Cancel the orders that asked for it wherever they rest, as when trading stops everywhere."""
+        resting = (order for account in self.accounts.values() for order in account.all_resting())
+        return self._end_all((order for order in resting if order.view.cancel_on_pause), "HaltCancel", now_ns)
+
     def close_market(self, ticker: str, now_ns: Nanos) -> Action:
         """Close a market and cancel what accounts have in it; the crowd's orders are left to the caller."""
         desk = self._desks[ticker]

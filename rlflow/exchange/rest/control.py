@@ -151,13 +151,13 @@ def disconnect(desk: Desk, request: Request) -> Answer:
 def maintenance(desk: Desk, request: Request) -> Answer:
     """Begin maintenance, which ends all websockets, or end it."""
     body = _decoded(request, Maintenance)
-    _control(desk).set_maintenance(is_on=body.is_on, lowers_clock=body.lowers_clock)
+    _control(desk).set_maintenance(request.now_ns, is_on=body.is_on, lowers_clock=body.lowers_clock)
     return _exchange(desk)
 
 
 def trading(desk: Desk, request: Request) -> Answer:
     """Pause trading everywhere, or let it go on."""
-    _control(desk).set_trading(is_on=_decoded(request, Switch).is_on)
+    _control(desk).set_trading(request.now_ns, is_on=_decoded(request, Switch).is_on)
     return _exchange(desk)
 
 
