@@ -496,6 +496,64 @@ def test_either_pause_of_the_exchange_cancels_the_orders_that_asked_for_it() -> 
         assert driven.disconnects == (switch_off == "maintenance")
 
 
+def additions(driven: Driven) -> list[Item]:
+    return [item for item in driven.take(ORDERBOOK) if not body(item).get("delta_fp", "-").startswith("-")]
+
+
+def test_a_market_that_opens_while_trading_is_paused_is_filled_when_it_goes_on() -> None:
+    driven = series(SeriesSpec("KXS", 30), rate=50.0)
+    control = driven.venue.control
+    control.set_trading(driven.now_ns, is_on=False)
+    driven.take()
+    driven.run_until(START_NS + 31 * SECOND_NS)
+    (ticker,) = (each.ticker for each in driven.venue.listings.values() if each.is_tradable)
+    assert additions(driven) == []
+    with pytest.raises(OrderRefusedError, match="paused"):
+        driven.venue.place("key", OrderRequest(ticker, "bid", 100, 100), driven.now_ns)
+    control.set_trading(driven.now_ns, is_on=True)
+    with pytest.raises(OrderRefusedError, match="MARKET_INACTIVE"):
+        # Until the crowd is there; on an empty book its first orders would cross those of others.
+        driven.venue.place("key", OrderRequest(ticker, "bid", 9_900, 100), driven.now_ns)
+    driven.run(1)
+    assert {item.ticker for item in additions(driven)} == {ticker}
+    assert room(levels(driven.venue.image(ticker))) > 0
+    assert driven.venue.place("key", OrderRequest(ticker, "bid", 100, 100), driven.now_ns).order.status == "resting"
+
+
+@pytest.mark.parametrize("way", ["unpause", "reopen"])
+def test_no_order_comes_while_trading_is_paused_whatever_is_done_to_a_market(way: str) -> None:
+    driven = named(rate=50.0)
+    control = driven.venue.control
+    driven.run(1)
+    control.set_trading(driven.now_ns, is_on=False)
+    if way == "unpause":
+        control.pause(NAMED, driven.now_ns)
+        driven.take()
+        control.unpause(NAMED, driven.now_ns)
+    else:
+        control.close_early(NAMED, driven.now_ns)
+        driven.take()
+        control.move_close(NAMED, driven.now_ns + 60 * SECOND_NS, driven.now_ns)
+    assert driven.venue.listings[NAMED].status == "active"
+    assert additions(driven.run(2)) == []
+    assert levels(driven.venue.image(NAMED)) == {"yes": {}, "no": {}}
+    control.set_trading(driven.now_ns, is_on=True)
+    control.set_trading(driven.now_ns, is_on=False)
+    assert additions(driven.run(1)) == []
+    control.set_trading(driven.now_ns, is_on=True)
+    assert additions(driven.run(1)) != []
+
+
+def test_a_market_that_opens_and_closes_during_maintenance_never_gets_an_order() -> None:
+    driven = series()
+    control = driven.venue.control
+    control.set_maintenance(driven.now_ns, is_on=True)
+    driven.take()
+    driven.run(9)
+    control.set_maintenance(driven.now_ns, is_on=False)
+    assert {item.ticker for item in additions(driven.run(1))} == {"KXS-26NOV22000012-1"}
+
+
 def test_what_is_listed_is_found_by_name_and_by_id() -> None:
     driven = Driven(VenueSpec((NAMED, "KXSIM-27JAN01-B"), (SHORT,)))
     assert list(driven.venue.series) == ["KXSIM", "KXS"]

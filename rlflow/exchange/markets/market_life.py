@@ -20,6 +20,7 @@ from rlflow.exchange.markets.listing import Listing, MarketSheet, Result, Status
 from rlflow.exchange.markets.market_plan import EVEN, Plan
 from rlflow.exchange.markets.publications import Times
 from rlflow.exchange.markets.series import SECOND_NS
+from rlflow.exchange.markets.switches import Switches
 from rlflow.exchange.matching.happenings import Change, Happening
 from rlflow.exchange.wire.items import Item
 from rlflow.units import ONE_DOLLAR, Nanos, Price
@@ -38,7 +39,7 @@ class IllegalStepError(RlflowError):
 class MarketLife:
     """Leads the markets of one floor through their lives."""
 
-    def __init__(self, floor: Floor, traffic: Traffic, catalogue: Catalogue) -> None:
+    def __init__(self, floor: Floor, traffic: Traffic, catalogue: Catalogue, switches: Switches) -> None:
         self._floor = floor
         self._catalogue = catalogue
         self._traffic = traffic
@@ -49,6 +50,9 @@ class MarketLife:
         """Markets of which nothing is left but the listing, in the order of their payment."""
         self.forgotten_ns: Nanos = 0
         """When the last one was paid out that is listed no more; 0: there is none."""
+        self._switches = switches
+        self._waiting: dict[str, Market] = {}
+        """Those that became active while no orders were taken, by ticker, the first of them first."""
 
     # By the clock
 
@@ -219,14 +223,27 @@ class MarketLife:
     def _stop(self, market: Market) -> None:
         """Send the crowd away; its orders stay, and nothing new is taken."""
         ticker = market.listing.ticker
+        self._waiting.pop(ticker, None)
         fair = self._traffic.close(ticker)
         if fair is not None:
             self._fair[ticker] = fair
         self._floor.engine.set_trading(ticker, "closed")
 
+    def let_in_waiting(self, at_ns: Nanos) -> None:
+        """Let trading begin, one by one and soon, in the markets that became active while no orders were taken."""
+        for market in self._waiting.values():
+            self._note(at_ns, self._let_in_late, market)
+
+    def _let_in_late(self, market: Market, at_ns: Nanos) -> None:
+        if self._waiting.pop(market.listing.ticker, None) is not None:
+            self._let_in(market, at_ns)
+
     def _let_in(self, market: Market, at_ns: Nanos) -> None:
-        """Let the crowd fill an empty book and trade."""
+        """Let the crowd fill an empty book and trade; while no orders are taken, it waits, and so does everybody."""
         listing = market.listing
+        if not self._switches.takes_orders:
+            self._waiting[listing.ticker] = market
+            return
         plan = self._plans[listing.ticker]
         closes_in_ns = None if plan.is_endless else listing.sheet.close_ns - at_ns
         self._floor.engine.set_trading(listing.ticker, "open")

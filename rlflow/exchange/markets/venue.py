@@ -21,10 +21,11 @@ from rlflow.exchange.markets.listing import EventSheet, FeeChange, Horizon, List
 from rlflow.exchange.markets.market_life import MarketLife
 from rlflow.exchange.markets.publications import Times
 from rlflow.exchange.markets.series import SeriesSchedule, SeriesSpec
+from rlflow.exchange.markets.switches import Switches
 from rlflow.exchange.markets.timetable import Step
 from rlflow.exchange.markets.trade_history import TradeRecord
 from rlflow.exchange.markets.venue_clock import VenueClock
-from rlflow.exchange.markets.venue_control import Switches, VenueControl
+from rlflow.exchange.markets.venue_control import VenueControl
 from rlflow.exchange.matching.accounts import Account
 from rlflow.exchange.matching.answers import Answer
 from rlflow.exchange.matching.engine import Engine
@@ -64,7 +65,7 @@ class Venue:
         self._target_ns = now_ns
         self._traffic = Traffic(spec.seed, spec.rate)
         self._catalogue = Catalogue()
-        self._life = MarketLife(self._floor, self._traffic, self._catalogue)
+        self._life = MarketLife(self._floor, self._traffic, self._catalogue, self._switches)
         self.control = VenueControl(self._floor, self._life, self._catalogue, self._clock, self._switches)
         """What can be done to it."""
         for number, ticker in enumerate(dict.fromkeys(spec.tickers)):

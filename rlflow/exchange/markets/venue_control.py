@@ -4,8 +4,6 @@ from fractions import Fraction
 from functools import partial
 from typing import Any, Literal
 
-import attrs
-
 from rlflow.exchange.markets import publications
 from rlflow.exchange.markets.catalogue import Catalogue
 from rlflow.exchange.markets.floor import Floor, Market
@@ -13,6 +11,7 @@ from rlflow.exchange.markets.listing import FeeChange
 from rlflow.exchange.markets.market_life import IllegalStepError, MarketLife
 from rlflow.exchange.markets.publications import Times
 from rlflow.exchange.markets.series import SECOND_NS
+from rlflow.exchange.markets.switches import Switches
 from rlflow.exchange.markets.venue_clock import VenueClock
 from rlflow.exchange.matching.grid import named_grid
 from rlflow.fees import FeeModel
@@ -21,21 +20,6 @@ from rlflow.units import ONE_DOLLAR, Nanos, Price
 
 class UnknownMarketError(IllegalStepError):
     """No market of that name is listed."""
-
-
-@attrs.define
-class Switches:
-    """What is on for all markets together."""
-
-    is_exchange_active: bool = True
-    """Whether anything works; not during maintenance."""
-    is_trading: bool = True
-    """Whether orders are taken; otherwise cancels work, and resting orders stay but for those that asked to go."""
-
-    @property
-    def takes_orders(self) -> bool:
-        """Whether anybody can place an order now, the crowd included."""
-        return self.is_trading and self.is_exchange_active
 
 
 class VenueControl:
@@ -138,7 +122,9 @@ class VenueControl:
 
     def _heed_switches(self, at_ns: Nanos) -> None:
         # Orders may ask to go at either kind of pause (docs.kalshi.com, maintenance_and_pauses, read 2026-11-29).
-        if not self._switches.takes_orders:
+        if self._switches.takes_orders:
+            self._life.let_in_waiting(at_ns)
+        else:
             self._floor.publish_actions(self._floor.engine.halt(at_ns), at_ns)
         self._floor.outlets.wake()
 
