@@ -12,7 +12,7 @@ from rlflow.exchange.markets.market_life import IllegalStepError
 from rlflow.exchange.markets.series import SeriesSpec
 from rlflow.exchange.markets.venue import VenueSpec
 from rlflow.exchange.markets.venue_control import UnknownMarketError
-from rlflow.exchange.matching.orders import OrderRefusedError, OrderRequest
+from rlflow.exchange.matching.orders import AmendRequest, OrderRefusedError, OrderRequest
 from rlflow.exchange.wire.items import ORDERBOOK, TRADE, Item
 from rlflow.fees import FeeModel
 from tests.venue_driver import SECOND_NS, START_NS, Driven, Follower, body, frame, levels, room
@@ -340,6 +340,34 @@ def test_fees_of_events_are_told_and_those_of_series_come_when_announced() -> No
 
 
 # What is said
+
+
+def test_an_action_without_a_change_of_the_book_moves_no_clock() -> None:
+    driven = named("KXSIM-A", "KXSIM-B", rate=1.0)
+    venue, now_ns = driven.venue, driven.now_ns
+    venue.place("key", OrderRequest("KXSIM-A", "bid", 100, 100), now_ns)
+    clocks = {ticker: venue.image(ticker).clock for ticker in ("KXSIM-A", "KXSIM-B")}
+    driven.take()
+    gone = OrderRequest("KXSIM-A", "bid", 100, 100, time_in_force="immediate_or_cancel")
+    assert venue.place("key", gone, now_ns).order.status == "canceled"
+    (order,) = venue.account("key").all_resting()
+    same = AmendRequest("KXSIM-A", "bid", 100, 100, updated_client_order_id="mine")
+    venue.amend("key", order.view.order_id, same, now_ns)
+    assert [item.channel for item in driven.take()] == ["user_orders"] * 2
+    assert {ticker: venue.image(ticker).clock for ticker in clocks} == clocks
+    venue.cancel("key", order.view.order_id, now_ns)
+    changes = [body(item) for item in driven.take(ORDERBOOK)]
+    assert [msg["clock"] for msg in changes] == [max(clocks.values()) + 1] == [venue.image("KXSIM-A").clock]
+
+
+def test_a_payment_moves_no_clock() -> None:
+    driven = named(rate=50.0)
+    driven.venue.place("key", OrderRequest(NAMED, "bid", driven.venue.top(NAMED).ask, 100), driven.now_ns)
+    driven.venue.control.determine(NAMED, "yes", driven.now_ns)
+    clock = driven.venue.image(NAMED).clock
+    assert [item.channel for item in driven.run(2).take() if item.account][-1] == "market_positions"
+    assert driven.venue.listings[NAMED].status == "finalized"
+    assert driven.venue.image(NAMED).clock == clock
 
 
 def test_tickers_show_the_book_and_come_at_most_twice_a_second() -> None:

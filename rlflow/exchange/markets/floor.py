@@ -108,13 +108,11 @@ class Floor:
             market.book.clock = min(market.book.clock, self._clock)
 
     def announce(self, market: Market, happenings: Iterable[Happening], at_ns: Nanos) -> list[Item]:
-        """Return the publications of one action, which share a clock and a time, in the given order."""
+        """Return the publications of an action that changes the book, in the given order; they share clock and time."""
         self._clock += 1
         book = market.book
         book.clock = self._clock
-        times = self._times
-        if times.at_ns != at_ns:
-            times = self._times = Times(at_ns)
+        times = self._times_at(at_ns)
         items = [
             publications.delta(book, happening, times)
             if isinstance(happening, Change)
@@ -124,6 +122,11 @@ class Floor:
         if not market.is_quote_due:
             self._note_quote(market, at_ns)
         return items
+
+    def _times_at(self, at_ns: Nanos) -> Times:
+        if self._times.at_ns != at_ns:
+            self._times = Times(at_ns)
+        return self._times
 
     def _other(self, market: Market, happening: Happening, times: Times) -> Item:
         """Return the publication of what is no change of the book."""
@@ -135,8 +138,12 @@ class Floor:
     def publish_actions(self, actions: Iterable[Action], at_ns: Nanos) -> None:
         """Publish what the engine did, action by action."""
         for action in actions:
-            if action.happenings:
-                self.outlets.publish(self.announce(self.markets[action.ticker], action.happenings, at_ns))
+            market = self.markets[action.ticker]
+            if action.changes_book:
+                self.outlets.publish(self.announce(market, action.happenings, at_ns))
+            elif action.happenings:
+                times = self._times_at(at_ns)
+                self.outlets.publish([self._other(market, happening, times) for happening in action.happenings])
 
     def collect(self, step: Callable[[], object]) -> list[Item]:
         """Return what a step publishes, in place of publishing it."""

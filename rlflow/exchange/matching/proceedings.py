@@ -16,6 +16,11 @@ class Action:
     happenings: list[Happening]
     """In the order of publication; may be empty."""
 
+    @property
+    def changes_book(self) -> bool:
+        """Whether it is one of the changes that the clock counts; an order that comes and goes at once is none."""
+        return any(isinstance(happening, Change) for happening in self.happenings)
+
 
 @attrs.define(eq=False)
 class Proceedings:
