@@ -398,6 +398,33 @@ def test_tickers_show_the_book_and_come_at_most_twice_a_second() -> None:
     assert driven.venue.quote("KXSIM-NONE") is None
 
 
+def test_a_ticker_comes_only_when_it_says_something_new() -> None:
+    driven = named(rate=1.0)
+    venue, top = driven.venue, driven.venue.top(NAMED)
+    venue.keep_time(driven.now_ns + SECOND_NS)
+    assert driven.take("ticker")
+    # Far from the best prices, so that no field changes.
+    venue.place("key", OrderRequest(NAMED, "bid", 100, 100), driven.now_ns + 2 * SECOND_NS)
+    venue.keep_time(driven.now_ns + 3 * SECOND_NS)
+    assert [item.channel for item in driven.take()] == [ORDERBOOK, "user_orders"]
+    venue.place("key", OrderRequest(NAMED, "bid", top.bid, 100), driven.now_ns + 4 * SECOND_NS)
+    venue.keep_time(driven.now_ns + 5 * SECOND_NS)
+    (said,) = driven.take("ticker")
+    assert float(body(said)["yes_bid_size_fp"]) * 100 == pytest.approx(top.bid_size + 100)
+
+
+def test_two_tickers_of_a_market_in_succession_differ_by_more_than_their_times() -> None:
+    driven = named("KXSIM-A", "KXSIM-B", rate=2.0)
+    driven.run(120)
+    for name in ("KXSIM-A", "KXSIM-B"):
+        told = [body(item) for item in driven.items if item.channel == "ticker" and item.ticker == name]
+        content = [
+            {field: value for field, value in msg.items() if field not in {"ts", "ts_ms", "time"}} for msg in told
+        ]
+        assert len(content) > 5
+        assert all(earlier != later for earlier, later in pairwise(content))
+
+
 def test_a_fill_is_published_in_the_venues_order_and_to_its_account_alone() -> None:
     driven = named(rate=1.0)
     best_yes = max(price for price, _ in driven.venue.image(NAMED).yes)

@@ -37,8 +37,10 @@ class Market:
     history: TradeHistory = attrs.field(factory=TradeHistory)
     candles: CandleRecord = attrs.field(factory=CandleRecord)
     is_quote_due: bool = False
-    """Whether a `ticker` is on its way."""
+    """Whether a `ticker` is on its way, should there be anything new to say."""
     quoted_ns: Nanos = 0
+    quote: str = ""
+    """What the last `ticker` said."""
 
 
 def _ignore(*_: object) -> None:
@@ -184,11 +186,14 @@ class Floor:
         market.quoted_ns = at_ns
         bid, no_bid = market.book.sides["yes"].best, market.book.sides["no"].best
         market.candles.note_quote(at_ns, bid, complement(no_bid), market.listing.open_interest)
-        self.outlets.publish([self.quote(market, at_ns)])
+        quote = publications.quote_text(market.listing, market.book)
+        if quote != market.quote:
+            market.quote = quote
+            self.outlets.publish([publications.ticker(market.book, quote, Times(at_ns))])
 
     def quote(self, market: Market, at_ns: Nanos) -> Item:
         """Return the market's `ticker` as of now."""
-        return publications.ticker(market.listing, market.book, Times(at_ns))
+        return publications.ticker(market.book, publications.quote_text(market.listing, market.book), Times(at_ns))
 
     # Steps to come
 

@@ -75,12 +75,15 @@ def empty_snapshot(book: SimulatedBook, times: Times) -> Item:
     return Item(ORDERBOOK, book.ticker, b'{"type":"orderbook_snapshot",', tail.encode())
 
 
-def ticker(listing: Listing, book: SimulatedBook, times: Times) -> Item:
-    """Return the market's quotes and totals; where a side is empty its size is 0 and its price as far off as can be."""
+def quote_text(listing: Listing, book: SimulatedBook) -> str:
+    """Return what a `ticker` says of the market, all but the times.
+
+    Quotes and totals; where a side is empty its size is 0 and its price as far off as can be.
+    """
     yes, no = book.sides["yes"], book.sides["no"]
     price = "" if listing.last_price is None else format_price(listing.last_price)
     held = listing.open_interest * (listing.last_price or 0)
-    tail = (
+    return (
         f',"msg":{{"market_id":"{book.market_id}","market_ticker":{book.ticker_json},"price_dollars":"{price}",'
         f'"yes_bid_dollars":"{format_price(yes.best)}","yes_ask_dollars":"{format_price(complement(no.best))}",'
         f'"yes_bid_size_fp":"{format_count(yes.sizes.get(yes.best, 0))}",'
@@ -88,9 +91,13 @@ def ticker(listing: Listing, book: SimulatedBook, times: Times) -> Item:
         f'"last_trade_size_fp":"{format_count(listing.last_count)}","volume_fp":"{format_count(listing.volume)}",'
         f'"open_interest_fp":"{format_count(listing.open_interest)}",'
         f'"dollar_volume":{listing.dollar_volume // _MONEY_PER_DOLLAR},'
-        f'"dollar_open_interest":{held // _MONEY_PER_DOLLAR},{times.ticker}'
+        f'"dollar_open_interest":{held // _MONEY_PER_DOLLAR},'
     )
-    return Item(TICKER, book.ticker, b'{"type":"ticker",', tail.encode())
+
+
+def ticker(book: SimulatedBook, quote: str, times: Times) -> Item:
+    """Return the `ticker` that says this of the market."""
+    return Item(TICKER, book.ticker, b'{"type":"ticker",', f"{quote}{times.ticker}".encode())
 
 
 # The channel market_lifecycle_v2 (protocol 5.3); its times are whole seconds.
