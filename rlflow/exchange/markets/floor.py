@@ -10,13 +10,14 @@ from rlflow.exchange.markets import publications
 from rlflow.exchange.markets.account_publications import about_account
 from rlflow.exchange.markets.candles import CandleRecord
 from rlflow.exchange.markets.listing import Listing
+from rlflow.exchange.markets.open_interest import OpenInterest
 from rlflow.exchange.markets.publications import Times
 from rlflow.exchange.markets.timetable import Step, Timetable
 from rlflow.exchange.markets.trade_history import TradeHistory, TradeRecord
 from rlflow.exchange.markets.venue_clock import VenueClock
 from rlflow.exchange.matching.book import SimulatedBook
 from rlflow.exchange.matching.engine import Engine
-from rlflow.exchange.matching.happenings import Change, Deal, Happening
+from rlflow.exchange.matching.happenings import Change, Deal, Filled, Happening
 from rlflow.exchange.matching.proceedings import Action
 from rlflow.exchange.wire.items import Item
 from rlflow.fees import FeeModel
@@ -36,6 +37,7 @@ class Market:
     book: SimulatedBook
     history: TradeHistory = attrs.field(factory=TradeHistory)
     candles: CandleRecord = attrs.field(factory=CandleRecord)
+    open_interest: OpenInterest = attrs.field(factory=OpenInterest)
     is_quote_due: bool = False
     """Whether a `ticker` is on its way, should there be anything new to say."""
     quoted_ns: Nanos = 0
@@ -135,6 +137,9 @@ class Floor:
         assert not isinstance(happening, Change)
         if isinstance(happening, Deal):
             return publications.trade(market.book, self._record(market, happening, times.at_ns), times)
+        if isinstance(happening, Filled):
+            market.open_interest.note_fill(happening)
+            market.listing.open_interest = market.open_interest.total
         return about_account(happening, times)
 
     def publish_actions(self, actions: Iterable[Action], at_ns: Nanos) -> None:
@@ -165,8 +170,9 @@ class Floor:
         listing.last_price, listing.last_count = yes_price, deal.count
         listing.volume += deal.count
         listing.dollar_volume += yes_price * deal.count
-        # Nobody knows what the crowd holds: half of what it trades is taken to be new.
-        listing.open_interest += deal.count // 2
+        if not deal.has_account:
+            market.open_interest.note_crowd(deal.count)
+            listing.open_interest = market.open_interest.total
         trade_id = deal.trade_id or self.engine.identifiers.next_trade_id()
         record = TradeRecord(trade_id, listing.ticker, yes_price, deal.count, taker, at_ns, self._trades)
         market.history.add(record)

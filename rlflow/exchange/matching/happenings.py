@@ -28,6 +28,8 @@ class Deal(msgspec.Struct, gc=False):
     count: Count
     trade_id: str = ""
     """Empty: nobody's fill refers to it, and whoever publishes it names it."""
+    has_account: bool = False
+    """Whether an account is on either side of it, not the crowd on both."""
 
 
 class Filled(msgspec.Struct, frozen=True):

@@ -86,7 +86,7 @@ class OrderDesk:
             self.book.sides[maker].take(meeting.price, meeting.count)
             done.changes.append(Change(maker, meeting.price, -meeting.count, order.view))
             trade_id = self._identifiers.next_trade_id()
-            done.deals.append(Deal(maker, meeting.price, meeting.count, trade_id))
+            done.deals.append(Deal(maker, meeting.price, meeting.count, trade_id, has_account=True))
             match = Match(complement(meeting.price), meeting.count, trade_id, is_taker=True, at_ns=now_ns)
             self._fill(order, match, done)
             self._serve(meeting.order_id, attrs.evolve(match, price=meeting.price, is_taker=False), done)
@@ -96,7 +96,7 @@ class OrderDesk:
         deals = []
         for portion in portions:
             trade_id = self._identifiers.next_trade_id()
-            deals.append(Deal(deal.maker, deal.price, portion.count, trade_id))
+            deals.append(Deal(deal.maker, deal.price, portion.count, trade_id, has_account=bool(portion.order_id)))
             match = Match(deal.price, portion.count, trade_id, is_taker=False, at_ns=now_ns)
             self._serve(portion.order_id, match, done)
         assert sum(part.count for part in deals) == deal.count, f"{deal} is not what was taken"
