@@ -11,7 +11,7 @@ from rlflow.exchange.markets.venue import Venue, VenueSpec
 from rlflow.exchange.markets.venue_clock import VenueClock
 from rlflow.exchange.matching.orders import AmendRequest, DecreaseRequest, OrderRefusedError, OrderRequest
 from rlflow.exchange.wire.items import Item
-from tests.venue_driver import SECOND_NS, START_NS, Driven, Follower, body, levels
+from tests.venue_driver import SECOND_NS, START_NS, Driven, Follower, body, frame, levels
 
 NAMED = "KXSIM-27JAN01-A"
 CLOSING = "KXS-26NOV220001-1"
@@ -142,3 +142,42 @@ def test_expiries_between_two_actions_of_the_crowd_are_published_in_their_place(
     assert [msg["last_updated_ts_ms"] for msg in expired] == [
         (START_NS + number * SECOND_NS) // 10**6 for number in range(1, 20)
     ]
+
+
+# When it is told
+
+
+def test_what_was_late_says_when_it_happened_and_when_it_was_sent() -> None:
+    driven = closing()
+    venue, late_ns = driven.venue, CLOSE_NS + 5 * SECOND_NS
+    venue.place("key", OrderRequest(CLOSING, "bid", 100, 100, expiration_ns=CLOSE_NS - SECOND_NS), START_NS)
+    driven.take()
+    venue.keep_time(late_ns)
+    told = {item.channel: frame(item) for item in reversed(driven.items)}
+    assert told.keys() >= {"orderbook_delta", "user_orders", "ticker", "market_lifecycle_v2"}
+    assert {each["sending_ts_ms"] for each in map(frame, driven.items)} == {late_ns // 10**6}
+    assert told["orderbook_delta"]["msg"]["ts_ms"] == (CLOSE_NS - SECOND_NS) // 10**6
+    assert told["user_orders"]["msg"]["last_updated_ts_ms"] == (CLOSE_NS - SECOND_NS) // 10**6
+    assert told["ticker"]["msg"]["ts_ms"] < late_ns // 10**6
+
+
+def test_a_late_expiry_is_sent_at_the_time_of_the_verb_that_it_goes_before() -> None:
+    driven = named()
+    venue, at_ns = driven.venue, START_NS + 10 * SECOND_NS
+    venue.place("ann", OrderRequest(NAMED, "bid", 100, 50, expiration_ns=START_NS + SECOND_NS), START_NS)
+    driven.take()
+    venue.place("bob", OrderRequest(NAMED, "bid", 100, 50), at_ns)
+    changes = [frame(item) for item in driven.take("orderbook_delta")]
+    assert [each["msg"]["ts_ms"] for each in changes] == [(START_NS + SECOND_NS) // 10**6, at_ns // 10**6]
+    assert [each["sending_ts_ms"] for each in changes] == [at_ns // 10**6] * 2
+
+
+def test_actions_of_the_crowd_that_were_due_before_are_sent_now() -> None:
+    venue = named().venue
+    venue.see_wall(START_NS + SECOND_NS)
+    items = [item for number in range(20) for item in venue.act(START_NS + number * 10**6)]
+    assert len(items) > 10
+    assert {frame(item)["sending_ts_ms"] for item in items} == {(START_NS + SECOND_NS) // 10**6}
+    assert all(body(item)["ts_ms"] < (START_NS + SECOND_NS) // 10**6 for item in items)
+    later = [item for _ in range(5) for item in venue.act(START_NS + 2 * SECOND_NS)]
+    assert {frame(item)["sending_ts_ms"] for item in later} == {(START_NS + 2 * SECOND_NS) // 10**6}

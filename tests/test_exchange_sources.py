@@ -1,6 +1,7 @@
 """The tasks that move the simulated markets, on a clock that jumps."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ from rlflow.exchange.markets.venue import Venue, VenueSpec
 from rlflow.exchange.sources import Alarm, run_crowd
 from rlflow.exchange.wire.items import Item
 from rlflow.units import Nanos
+from tests.venue_driver import frame
 
 START_NS = 1_790_000_000_000_000_000
 
@@ -52,3 +54,21 @@ async def test_what_was_slept_through_is_not_made_up(autojump_clock: MockClock) 
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
     assert sum(count for _, count in audience.heard) - before < 1000
+
+
+async def test_a_message_that_was_slept_through_is_sent_now_and_says_when_it_was_due(autojump_clock: MockClock) -> None:
+    class Reading(Audience):
+        def publish(self, items: Iterable[Item]) -> None:
+            late.extend(frame(item) for item in items if trio.current_time() >= 60)
+
+    late: list[dict[str, Any]] = []
+    venue = Venue(VenueSpec(("A",), (), 1, 300.0), now_ns())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: run_crowd(venue, Reading(), Alarm(), now_ns=now_ns))
+        await trio.sleep(59)
+        autojump_clock.jump(60)
+        await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+    assert len(late) > 20
+    assert all(each["sending_ts_ms"] >= START_NS // 10**6 + 119_000 for each in late)
+    assert late[0]["sending_ts_ms"] - late[0]["msg"]["ts_ms"] > 500

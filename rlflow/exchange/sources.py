@@ -64,6 +64,7 @@ async def run_crowd(venue: Venue, audience: Audience, alarm: Alarm, *, now_ns: C
         now, wall_ns = trio.current_time(), now_ns()
         # Who was alone has nothing to catch up with; a silence that was meant is no backlog.
         last = now if math.isinf(gap_s) else max(last, now - gap_s - _LONGEST_BACKLOG_S)
+        venue.see_wall(wall_ns)
         items: list[Item] = []
         while len(items) < _MOST_ITEMS and (due := last + venue.gap_s()) <= now:
             last = due

@@ -78,7 +78,7 @@ class Floor:
         self._by_id: dict[str, str] = {}
         self._clock = 0
         self._trades = 0
-        self._times = Times(0)
+        self._times = Times(0, 0)
 
     def add(self, listing: Listing, fees: FeeModel) -> Market:
         """Give a listed market its place; it takes no orders yet."""
@@ -116,7 +116,7 @@ class Floor:
         self._clock += 1
         book = market.book
         book.clock = self._clock
-        times = self._times_at(at_ns)
+        times = self.times(at_ns)
         items = [
             publications.delta(book, happening, times)
             if isinstance(happening, Change)
@@ -127,10 +127,13 @@ class Floor:
             self._note_quote(market, at_ns)
         return items
 
-    def _times_at(self, at_ns: Nanos) -> Times:
-        if self._times.at_ns != at_ns:
-            self._times = Times(at_ns)
-        return self._times
+    def times(self, at_ns: Nanos) -> Times:
+        """Return the times of what happened at a time and is published now."""
+        times, queued_ns = self._times, self.time.wall_ns
+        queued_ns = queued_ns if queued_ns > at_ns else at_ns
+        if times.at_ns != at_ns or times.queued_ns != queued_ns:
+            times = self._times = Times(at_ns, queued_ns)
+        return times
 
     def _other(self, market: Market, happening: Happening, times: Times) -> Item:
         """Return the publication of what is no change of the book."""
@@ -149,7 +152,7 @@ class Floor:
             if action.changes_book:
                 self.outlets.publish(self.announce(market, action.happenings, at_ns))
             elif action.happenings:
-                times = self._times_at(at_ns)
+                times = self.times(at_ns)
                 self.outlets.publish([self._other(market, happening, times) for happening in action.happenings])
 
     def collect(self, step: Callable[[], object]) -> list[Item]:
@@ -195,11 +198,11 @@ class Floor:
         quote = publications.quote_text(market.listing, market.book)
         if quote != market.quote:
             market.quote = quote
-            self.outlets.publish([publications.ticker(market.book, quote, Times(at_ns))])
+            self.outlets.publish([publications.ticker(market.book, quote, self.times(at_ns))])
 
     def quote(self, market: Market, at_ns: Nanos) -> Item:
         """Return the market's `ticker` as of now."""
-        return publications.ticker(market.book, publications.quote_text(market.listing, market.book), Times(at_ns))
+        return publications.ticker(market.book, publications.quote_text(market.listing, market.book), self.times(at_ns))
 
     # Steps to come
 

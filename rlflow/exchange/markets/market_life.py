@@ -18,7 +18,6 @@ from rlflow.exchange.markets.catalogue import Catalogue
 from rlflow.exchange.markets.floor import Floor, Market
 from rlflow.exchange.markets.listing import Listing, MarketSheet, Result, Status, whole_seconds
 from rlflow.exchange.markets.market_plan import EVEN, Plan
-from rlflow.exchange.markets.publications import Times
 from rlflow.exchange.markets.series import SECOND_NS
 from rlflow.exchange.markets.switches import Switches
 from rlflow.exchange.matching.happenings import Change, Happening
@@ -63,7 +62,7 @@ class MarketLife:
         market = self._floor.add(Listing(sheet, at_ns, at_ns), self._catalogue.fees(event.ticker))
         self._plans[sheet.ticker] = plan
         self._fair[sheet.ticker] = plan.fair
-        self._publish([publications.created(sheet, event, Times(at_ns))])
+        self._publish([publications.created(sheet, event, self._floor.times(at_ns))])
         self._note(sheet.open_ns, self.open, market)
         self._note_close(sheet.close_ns, market)
 
@@ -108,7 +107,7 @@ class MarketLife:
     def clear(self, market: Market, at_ns: Nanos) -> None:
         """Remove every order by changes of one action; then comes a snapshot that nobody asked for, an empty one."""
         self._empty(market, self._floor.engine.close_market(market.listing.ticker, at_ns).happenings, at_ns)
-        self._publish([publications.empty_snapshot(market.book, Times(at_ns))])
+        self._publish([publications.empty_snapshot(market.book, self._floor.times(at_ns))])
 
     def _determine_in_time(self, closed_ns: Nanos, market: Market, at_ns: Nanos) -> None:
         if market.listing.status == "closed" and market.listing.closed_ns == closed_ns:
@@ -119,7 +118,7 @@ class MarketLife:
         listing = market.listing
         listing.result, listing.settlement_value, listing.determined_ns = result, value, at_ns
         self._set_status(market, "determined", at_ns)
-        self._publish([publications.determined(listing, value, Times(at_ns))])
+        self._publish([publications.determined(listing, value, self._floor.times(at_ns))])
         self._note(at_ns + round(listing.sheet.settlement_timer_s * 1e9), partial(self._settle, at_ns), market)
 
     def _settle(self, determined_ns: Nanos, market: Market, at_ns: Nanos) -> None:
@@ -218,7 +217,9 @@ class MarketLife:
         market.listing.updated_ns = at_ns
 
     def _tell(self, market: Market, event_type: str, at_ns: Nanos, **fields: object) -> None:
-        self._publish([publications.market_event(market.listing.ticker, event_type, Times(at_ns), **fields)])
+        self._publish(
+            [publications.market_event(market.listing.ticker, event_type, self._floor.times(at_ns), **fields)]
+        )
 
     def _stop(self, market: Market) -> None:
         """Send the crowd away; its orders stay, and nothing new is taken."""

@@ -22,12 +22,13 @@ _MONEY_PER_DOLLAR = ONE_DOLLAR * ONE_CONTRACT
 
 
 class Times:
-    """The time fields that end a frame, shared by all frames of an action."""
+    """The time fields that end a frame, shared by all of an action: when it happened, and when they are queued."""
 
-    def __init__(self, at_ns: Nanos) -> None:
+    def __init__(self, at_ns: Nanos, queued_ns: Nanos) -> None:
         self.at_ns = at_ns
+        self.queued_ns = queued_ns
         self.at_ms = at_ns // 1_000_000
-        self.sending = f'"sending_ts_ms":{self.at_ms}}}'
+        self.sending = f'"sending_ts_ms":{queued_ns // 1_000_000}}}'
         self.delta = f'"ts":"{frames.rfc3339_ms(at_ns)}","ts_ms":{self.at_ms}}},{self.sending}'
 
     # Seldom needed.

@@ -19,7 +19,6 @@ from rlflow.exchange.markets.catalogue import Catalogue
 from rlflow.exchange.markets.floor import Floor, Outlets
 from rlflow.exchange.markets.listing import EventSheet, FeeChange, Horizon, Listing, SeriesSheet
 from rlflow.exchange.markets.market_life import MarketLife
-from rlflow.exchange.markets.publications import Times
 from rlflow.exchange.markets.series import SeriesSchedule, SeriesSpec
 from rlflow.exchange.markets.switches import Switches
 from rlflow.exchange.markets.timetable import Step
@@ -62,7 +61,6 @@ class Venue:
         self._clock = VenueClock(now_ns)
         self._switches = Switches()
         self._floor = Floor(self.engine, self._clock, self._outlets)
-        self._target_ns = now_ns
         self._traffic = Traffic(spec.seed, spec.rate)
         self._catalogue = Catalogue()
         self._life = MarketLife(self._floor, self._traffic, self._catalogue, self._switches)
@@ -92,12 +90,12 @@ class Venue:
         self._floor.note(due_ns, partial(self._create_period, schedule, period))
 
     def _create_period(self, schedule: SeriesSchedule, period: int, at_ns: Nanos) -> None:
-        current = schedule.period_at(self._target_ns)
+        current = schedule.period_at(self._clock.wall_ns)
         if period < current - _LATEST_PERIODS:
             period = current
         event = schedule.event(period)
         self._catalogue.add_event(event)
-        self._outlets.publish([publications.event_created(event, Times(at_ns))])
+        self._outlets.publish([publications.event_created(event, self._floor.times(at_ns))])
         for number in range(schedule.spec.count):
             # A step each: there may be thousands.
             self._floor.note(at_ns, partial(self._create_market, schedule, period, number))
@@ -188,18 +186,22 @@ class Venue:
         """When `keep_time` has something to do."""
         return self._floor.next_ns
 
+    def see_wall(self, now_ns: Nanos) -> None:
+        """Take note of the time, at which actions of the crowd are published that may have been due before."""
+        self._clock.see_wall(now_ns)
+
     def keep_time(self, now_ns: Nanos, most_steps: int | None = None) -> None:
         """Carry out what is due by now, or so much of it, each step as of the time at which it was due.
 
         The opening of a market takes a millisecond, everything else less. Closes and expiries are not counted.
         """
-        self._target_ns = max(now_ns, self._clock.now_ns)
+        self._clock.see_wall(now_ns)
         for step in islice(self._due(), most_steps):
             step(self._clock.now_ns)
 
     def _due(self) -> Iterator[Step]:
-        """Yield what is due by the target, the clock standing at its time."""
-        while (due_ns := self._floor.next_ns) is not None and due_ns <= self._target_ns:
+        """Yield what is due by the clock on the wall, that of the venue standing at its time."""
+        while (due_ns := self._floor.next_ns) is not None and due_ns <= self._clock.wall_ns:
             self._clock.advance(due_ns)
             yield from (step for _, step in self._floor.timetable.due(due_ns))
 
@@ -214,16 +216,11 @@ class Venue:
 
     def act(self, at_ns: Nanos) -> list[Item]:
         """Let the crowd act once, and return what is to be published; nothing unless `is_moving`, and seldom else."""
-        if not self.is_moving:
-            return []
         if self._clock.is_due(at_ns):
-            # They went before, so they must not be published before what is already on its way to the caller's list.
-            return self._floor.collect(partial(self._clock.advance, at_ns)) + self._act(at_ns)
-        return self._act(at_ns)
-
-    def _act(self, at_ns: Nanos) -> list[Item]:
+            # Published at once, it would overtake the actions before this one, which the caller may not have published.
+            return self._floor.collect(partial(self._clock.advance, at_ns)) + self.act(at_ns)
         at_ns = self._clock.advance(at_ns)
-        turn = self._traffic.turn()
+        turn = self._traffic.turn() if self.is_moving else None
         if turn is None or not turn.happenings:
             return []
         book = turn.book

@@ -9,7 +9,6 @@ from rlflow.exchange.markets.catalogue import Catalogue
 from rlflow.exchange.markets.floor import Floor, Market
 from rlflow.exchange.markets.listing import FeeChange
 from rlflow.exchange.markets.market_life import IllegalStepError, MarketLife
-from rlflow.exchange.markets.publications import Times
 from rlflow.exchange.markets.series import SECOND_NS
 from rlflow.exchange.markets.switches import Switches
 from rlflow.exchange.markets.venue_clock import VenueClock
@@ -87,7 +86,7 @@ class VenueControl:
             raise IllegalStepError(f"there is no event {event_ticker}")
         event = self._catalogue.override_fees(event_ticker, _known(fee_type), multiplier, self._clock.advance(at_ns))
         self._charge()
-        self._floor.outlets.publish([publications.event_fees(event, Times(self._clock.now_ns))])
+        self._floor.outlets.publish([publications.event_fees(event, self._floor.times(self._clock.now_ns))])
 
     def set_series_fees(self, series_ticker: str, fees: FeeModel, scheduled_ns: Nanos, at_ns: Nanos) -> None:
         """Announce a change of a series' fees, which happens when its time has come; the stream says nothing of it."""
