@@ -238,6 +238,34 @@ def test_a_delay_holds_one_subscription_and_keeps_its_order() -> None:
     assert [each["seq"] for each in desk.publish(trade)] == [2]
 
 
+def test_delays_that_overlap_each_let_go_what_they_began_with() -> None:
+    desk = Desk(None, Fault(FaultKind.DELAY, number=2, seconds=2), Fault(FaultKind.DELAY, number=4, seconds=2))
+    desk.say(subscribe(1, "A", channels=[ORDERBOOK]))
+    assert desk.publish(delta(), delta()) == []
+    assert desk.wait(1) == []
+    assert desk.publish(delta(), delta()) == []
+    assert len(desk.conversation.outlet.outbox) == 4
+    assert [each["seq"] for each in desk.wait(1)] == [2, 3]
+    assert desk.publish(delta()) == []
+    assert [each["seq"] for each in desk.wait(1)] == [4, 5, 6]
+    assert [each["seq"] for each in desk.publish(delta())] == [7]
+
+
+def test_a_short_delay_within_a_long_one_lets_nothing_overtake() -> None:
+    desk = Desk(None, Fault(FaultKind.DELAY, number=2, seconds=3), Fault(FaultKind.DELAY, number=3, seconds=1))
+    desk.say(subscribe(1, "A", channels=[ORDERBOOK]))
+    assert desk.publish(delta(), delta(), delta()) == []
+    assert desk.wait(2) == []
+    assert [each["seq"] for each in desk.wait(1)] == [2, 3, 4]
+
+
+def test_a_delay_of_each_frame_is_a_line_that_takes_so_long() -> None:
+    desk = Desk(None, *(Fault(FaultKind.DELAY, number=number, seconds=2) for number in range(2, 8)))
+    desk.say(subscribe(1, "A", channels=[ORDERBOOK]))
+    heard = [[each["seq"] for each in desk.publish(delta()) + desk.wait(1)] for _ in range(6)]
+    assert heard == [[], [2], [3], [4], [5], [6]]
+
+
 def test_frames_that_are_held_count_as_queued() -> None:
     desk = Desk(Limits(queued_frames=3), Fault(FaultKind.DELAY, number=2, seconds=2))
     desk.say(subscribe(1, "A", channels=[ORDERBOOK]))
@@ -260,6 +288,14 @@ def test_a_stall_of_the_reader_is_said_to_whoever_reads() -> None:
     desk = Desk(None, Fault(FaultKind.STALL_READS, number=2, seconds=2))
     desk.say(subscribe(1, "A", channels=[ORDERBOOK]))
     assert len(desk.publish(delta(), delta())) == 2
+    assert desk.conversation.outlet.deafness_s == 2
+
+
+def test_of_two_stalls_of_the_reader_at_once_the_longer_counts() -> None:
+    long, short = (Fault(FaultKind.STALL_READS, number=2, seconds=seconds) for seconds in (2, 1))
+    desk = Desk(None, long, short)
+    desk.say(subscribe(1, "A", channels=[ORDERBOOK]))
+    desk.publish(delta())
     assert desk.conversation.outlet.deafness_s == 2
 
 

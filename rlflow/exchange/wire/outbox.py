@@ -3,6 +3,8 @@
 from collections import deque
 from typing import Protocol
 
+import attrs
+
 
 class Queued(Protocol):
     """Whoever wants to know how many of its frames wait; compared by identity."""
@@ -10,26 +12,36 @@ class Queued(Protocol):
     queued: int
 
 
+@attrs.define(eq=False)
+class Hold:
+    """One owner's frames from some place on, up to the next hold; made and ended by the outbox."""
+
+    owner: Queued
+    entries: list[tuple[bytes, Queued | None]] = attrs.field(factory=list)
+    is_over: bool = False
+
+
 class Outbox:
     """One connection's frames in the order they will leave; bounded by who puts into it.
 
-    Two things keep frames waiting: `hold` those of one owner, a `pause` all that is put behind it.
+    Two things keep frames waiting: a `hold` those of one owner, a `pause` all that is put behind it. An owner's frames
+    leave in their order, each as soon as all holds are over that were begun before it.
     """
 
     def __init__(self) -> None:
         self._entries: deque[tuple[bytes, Queued | None]] = deque()
-        self._held: dict[int, list[tuple[bytes, Queued | None]]] = {}
+        self._holds: dict[int, deque[Hold]] = {}
         self._taken = 0
         self._pauses: deque[tuple[int, float]] = deque()
         self.size_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._entries) + sum(len(entries) for entries in self._held.values())
+        return len(self._entries) + sum(len(hold.entries) for holds in self._holds.values() for hold in holds)
 
     def put(self, frame: bytes, owner: Queued | None = None) -> None:
         """Append one frame, which counts as queued for its owner until it is taken."""
-        entries = self._held.get(id(owner), self._entries) if self._held else self._entries
-        entries.append((frame, owner))
+        holds = self._holds.get(id(owner)) if self._holds else None
+        (holds[-1].entries if holds else self._entries).append((frame, owner))
         self.size_bytes += len(frame)
         if owner is not None:
             owner.queued += 1
@@ -49,13 +61,20 @@ class Outbox:
         self.size_bytes -= size
         return taken
 
-    def hold(self, owner: Queued) -> None:
-        """Let the owner's frames from here on wait until they are released."""
-        self._held.setdefault(id(owner), [])
+    def hold(self, owner: Queued) -> Hold:
+        """Let the owner's frames from here on wait until the returned hold is released."""
+        hold = Hold(owner)
+        self._holds.setdefault(id(owner), deque()).append(hold)
+        return hold
 
-    def release(self, owner: Queued) -> None:
-        """Put the owner's held frames behind all others."""
-        self._entries.extend(self._held.pop(id(owner), ()))
+    def release(self, hold: Hold) -> None:
+        """End a hold; put what no other one keeps behind all other frames."""
+        hold.is_over = True
+        holds = self._holds[id(hold.owner)]
+        while holds and holds[0].is_over:
+            self._entries.extend(holds.popleft().entries)
+        if not holds:
+            del self._holds[id(hold.owner)]
 
     def pause(self, seconds: float) -> None:
         """Let all that is put from here on wait until `take_pause` was asked for it."""

@@ -83,8 +83,8 @@ class Outlet:
                 self._swapped[held] = sent
                 return []
             case FaultKind.DELAY:
-                self.outbox.hold(held)
-                self.agenda.add(now_ms + round(fault.seconds * 1000), lambda _: self.outbox.release(held))
+                hold = self.outbox.hold(held)
+                self.agenda.add(now_ms + round(fault.seconds * 1000), lambda _: self.outbox.release(hold))
                 return sent
             case (
                 FaultKind.GARBLE
@@ -117,7 +117,7 @@ class Outlet:
             case FaultKind.STALL_WRITES:
                 self.outbox.pause(fault.seconds)
             case FaultKind.STALL_READS:
-                self.deafness_s = fault.seconds
+                self.deafness_s = max(self.deafness_s, fault.seconds)
             case _:
                 pass  # it happened to the frame itself
         return None
