@@ -20,7 +20,7 @@ import pyarrow.compute
 from rlflow.config import Settings
 from rlflow.data.database import Database
 from rlflow.data.history.export import markets_of
-from rlflow.data.history.rebuild import END_OF_TIME
+from rlflow.data.history.moments import END_OF_TIME
 from rlflow.data.history.replay import replay
 from rlflow.data.history.tables import HistoryTables
 from rlflow.data.sheets.market_table import market_table

@@ -243,6 +243,26 @@ def test_a_part_of_the_time_begins_with_the_snapshot_before_it(
     assert rows_of(other)[0] == [row for row in whole if row.frame_no >= 4]
 
 
+@pytest.mark.parametrize(("start", "end", "frames"), [(5, 99, range(4, 9)), (4, 6, range(1, 9)), (4, 5, range(1, 8))])
+def test_a_part_of_the_time_has_no_hole_though_the_clock_was_set_back(
+    database: Database, tmp_path: Path, start: int, end: int, frames: range
+) -> None:
+    """The clock goes back by three milliseconds before frame 7, which is then received when frame 4 was."""
+    rows, back = first(opened=RECORDED), 3 * 10**6
+    behind = following(
+        rows,
+        snapshot(4, origin="checkpoint"),
+        delta(5, "yes", 4300, 1),
+        delta(6, "yes", 4300, 1, 1),
+        delta(7, "yes", 4300, 1, 2, received_ns=received(7) - back),
+        delta(8, "yes", 4300, 1, 3, received_ns=received(8) - back),
+    )
+    database.commit([rows, attrs.evolve(behind, received_ns=received(8) - back)])
+    exported(database, tmp_path / "part.parquet", MARKET, start_ns=received(start), end_ns=received(end))
+    table = pyarrow.parquet.read_table(tmp_path / "part.parquet").to_pylist()
+    assert [row["frame_no"] for row in table] == list(frames)
+
+
 def test_a_damaged_export_is_taken_up_where_it_is_whole_again(
     database: Database, other: Database, tmp_path: Path
 ) -> None:

@@ -162,6 +162,24 @@ def test_a_book_at_a_time_is_what_had_been_received_by_then(database: Database) 
     assert book_at(database, "OTHER") is None
 
 
+def test_a_book_at_a_time_is_the_last_that_was_known_then_though_the_clock_was_set_back(database: Database) -> None:
+    """The clock goes from frame 6 back to that of frame 3: behind it come a snapshot and a delta."""
+    rows = first()
+    back = 3 * 10**6
+    behind = following(
+        rows,
+        snapshot(5, origin="checkpoint"),
+        gap(6, from_frame=5, from_ns=received(5) - back),
+        snapshot(7, received_ns=received(7) - back),
+        gap_end(7, received_ns=received(7) - back),
+        delta(8, "yes", 4300, 10, received_ns=received(8) - back),
+    )
+    stored(database, rows, behind)
+    view = book_at(database, MARKET, at_ns=received(8) - back)
+    assert view is not None
+    assert (view.is_valid, view.frame_no, view.yes_bids[0]) == (True, 8, (4300, 10))
+
+
 @pytest.mark.parametrize("noticed_by_a_snapshot", [False, True])
 def test_a_book_is_not_known_at_a_time_inside_a_gap_that_was_noticed_later(
     database: Database, *, noticed_by_a_snapshot: bool

@@ -80,7 +80,7 @@ def _ended(row: GapRow, rows: Rows) -> GapRow:
         for end in rows.gap_ends
         if (end.channel, end.market_ticker) == (row.channel, row.market_ticker) and end.frame_no >= row.frame_no
     ]
-    to_ns = row.to_ns if row.to_ns is not None else min(ends, default=None)
+    to_ns = row.to_ns if row.to_ns is not None else next(iter(ends), None)
     return msgspec.structs.replace(row, to_ns=None if to_ns is None else max(to_ns, row.from_ns))
 
 
@@ -281,6 +281,75 @@ def test_a_replay_from_the_middle_is_the_end_of_the_whole_one(database: Database
         behind = [row for row in whole if row.received_ns >= start_ns]
         assert part[len(part) - len(behind) :] == behind
         assert len(part) - len(behind) <= 1
+
+
+# -- a wall clock that is set back -------------------------------------------------------------------------------------
+
+SECOND = 10**9
+
+
+@given(stream=any_streams(), data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_replay_leaves_out_no_frame_though_the_clock_is_set_back(
+    database: Database, stream: Stream, data: st.DataObject
+) -> None:
+    database.connection.execute("TRUNCATE rl_captures, rl_orderbook_snapshots, rl_orderbook_deltas, rl_trades CASCADE")
+    cut = data.draw(st.integers(0, len(stream.batches)))
+    back_ns = data.draw(st.sampled_from((1, MS, 100 * MS, 5 * SECOND, 86_400 * SECOND)))
+    batches = [
+        attrs.evolve(batch, received_ns=batch.received_ns - (back_ns if number >= cut else 0))
+        for number, batch in enumerate(stream.batches)
+    ]
+    made = live(database, attrs.evolve(stream, batches=tuple(batches)))
+    known = [row for row in in_order(made) if isinstance(row, SnapshotRow)]
+    if not known:
+        return
+    market = data.draw(st.sampled_from(sorted({row.market_ticker for row in known})))
+    own = [row for row in in_order(made) if is_of(row, market)]
+    whole = [one.row for one in replay(database, market)]
+    assert whole == own[next(number for number, row in enumerate(own) if isinstance(row, SnapshotRow)) :]
+    at_ns = data.draw(st.sampled_from([row.received_ns for row in whole]))
+    part = [one.row for one in replay(database, market, start_ns=at_ns)]
+    behind = [row for row in part if row in whole]
+    assert behind == whole[len(whole) - len(behind) :]
+    assert part in (behind, [*part[:1], *behind])
+    assert not part or book_after(part) == book_after(whole)
+    head = [one.row for one in replay(database, market, end_ns=at_ns)]
+    assert head == whole[: len(head)]
+
+
+def test_a_set_back_clock_hides_no_delta_behind_the_snapshot_nor_before_the_end(database: Database) -> None:
+    """Received "before" the first snapshot, and "after" the end of a capture that another one follows."""
+    older, newer = first(), later(first(), 4 * SECOND)
+    newer.trades[:] = []
+    behind = following(
+        older,
+        delta(4, "yes", 4300, 70, received_ns=received(4) - 5 * SECOND),
+        delta(5, "yes", 4300, 1, 70, received_ns=received(5) + 9 * SECOND),
+        delta(6, "yes", 4300, 1, 71),
+        gap(7, from_frame=6, from_ns=received(6), cause="peer closed"),
+    )
+    database.commit([older, behind, newer])
+    names = {older.capture: "A", newer.capture: "B"}
+    assert frames(replay(database, MARKET), names) == [
+        *("A snapshot 1", "A delta 2", "A trade 3", "A delta 4", "A delta 5", "A delta 6", "A gap 7"),
+        *("B snapshot 1", "B delta 2"),
+    ]
+
+
+def test_of_a_book_found_again_under_a_set_back_clock_nothing_before_is_left_out(database: Database) -> None:
+    rows = first()
+    behind = following(
+        rows,
+        gap(8, from_frame=3, from_ns=received(3)),
+        snapshot(9, received_ns=received(9) - 5 * SECOND),
+        gap_end(9),
+        delta(10, "yes", 4200, 1, 350, received_ns=received(10) - 5 * SECOND),
+    )
+    database.commit([rows, behind])
+    assert frames(replay(database, MARKET), {rows.capture: "A"}) == [
+        *("A snapshot 1", "A delta 2", "A trade 3", "A gap 8", "A snapshot 9", "A delta 10"),
+    ]
 
 
 # -- trades ------------------------------------------------------------------------------------------------------------

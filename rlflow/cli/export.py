@@ -8,7 +8,7 @@ from rlflow.cli.options import MOMENT, env_option, open_store, progress_bar
 from rlflow.data.history.export import export as export_rows
 from rlflow.data.history.export import markets_of
 from rlflow.data.history.export_files import FORMATS, export_target
-from rlflow.data.history.rebuild import END_OF_TIME
+from rlflow.data.history.moments import END_OF_TIME
 from rlflow.errors import CommandError
 from rlflow.units import Nanos
 

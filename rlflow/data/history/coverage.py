@@ -26,6 +26,8 @@ class Stretch:
     end: Place
     gap: GapRow | None
     """What ended it; None: the capture does not go on, or no longer has the market."""
+    from_ns: Nanos
+    """When it begins. Not before the capture's stretch before it ends, though a clock that was set back may say so."""
 
     @property
     def rank(self) -> tuple[Nanos, int]:
@@ -35,7 +37,7 @@ class Stretch:
     @property
     def until_ns(self) -> Nanos:
         """The first moment at which the book is not known any more."""
-        return max(self.begin.received_ns, self.end.received_ns) + 1
+        return max(self.from_ns, self.end.received_ns) + 1
 
 
 @attrs.define
@@ -53,7 +55,7 @@ class Leg:
     @property
     def begins_at_snapshot(self) -> bool:
         """Whether the stretch's own snapshot is the first row; else the book has to be made from what came before."""
-        return self.from_ns == self.first.begin.received_ns
+        return self.from_ns == self.first.from_ns
 
     @property
     def is_lost_in_the_end(self) -> bool:
@@ -61,9 +63,9 @@ class Leg:
         return self.until_ns > self.last.until_ns
 
     @property
-    def upto_frame(self) -> int | None:
-        """The last frame that counts, where another capture takes over at the very loss of the book."""
-        return self.last.end.frame_no if self.until_ns == self.last.until_ns and self.last.gap is not None else None
+    def ends_at_loss(self) -> bool:
+        """Whether another capture takes over at the very loss of the book: nothing behind it counts."""
+        return self.until_ns == self.last.until_ns and self.last.gap is not None
 
 
 def stretches(
@@ -79,17 +81,20 @@ def stretches(
         end: The last frame at which the capture is known to have the market.
     """
     begin: Place | None = None
+    now_ns: Nanos = 0
     for gap_or_snapshot in _in_order(snapshots, gaps):
         if isinstance(gap_or_snapshot, Place):
-            begin = begin or gap_or_snapshot
+            if begin is None:
+                begin, now_ns = gap_or_snapshot, max(now_ns, gap_or_snapshot.received_ns)
         elif begin is not None:
             # Noticed here, but missing from there on. A crossed snapshot was wrong from the start.
             last_good = Place(gap_or_snapshot.from_frame, gap_or_snapshot.from_ns)
             if last_good.frame_no >= begin.frame_no:
-                yield Stretch(key, opened_ns, begin, last_good, gap_or_snapshot)
+                yield Stretch(key, opened_ns, begin, last_good, gap_or_snapshot, now_ns)
+                now_ns = max(now_ns, last_good.received_ns)
             begin = None
     if begin is not None and end.frame_no >= begin.frame_no:
-        yield Stretch(key, opened_ns, begin, end, None)
+        yield Stretch(key, opened_ns, begin, end, None, now_ns)
 
 
 def _in_order(snapshots: Iterable[Place], gaps: Iterable[GapRow]) -> list[Place | GapRow]:
@@ -101,17 +106,17 @@ def _in_order(snapshots: Iterable[Place], gaps: Iterable[GapRow]) -> list[Place 
 
 def legs(found: Iterable[Stretch], start_ns: Nanos, end_ns: Nanos) -> list[Leg]:
     """Return which capture to follow in [start_ns, end_ns), in the order of time; from the first known book on."""
-    coming = sorted(found, key=lambda stretch: stretch.begin.received_ns, reverse=True)
+    coming = sorted(found, key=lambda stretch: stretch.from_ns, reverse=True)
     known: list[tuple[tuple[Nanos, int], int, Stretch]] = []
     made: list[Leg] = []
     now_ns = start_ns
     while now_ns < end_ns:
-        while coming and coming[-1].begin.received_ns <= now_ns:
+        while coming and coming[-1].from_ns <= now_ns:
             stretch = coming.pop()
             heapq.heappush(known, (stretch.rank, len(coming), stretch))
         while known and known[0][2].until_ns <= now_ns:
             heapq.heappop(known)
-        next_ns = coming[-1].begin.received_ns if coming else end_ns
+        next_ns = coming[-1].from_ns if coming else end_ns
         if known:
             best = known[0][2]
             next_ns = min(next_ns, best.until_ns, end_ns)

@@ -6,12 +6,13 @@ Trades that were fetched by REST after a gap are of no capture, and come behind 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import dropwhile
 from typing import Protocol, TypeAlias
 
 import attrs
 
 from rlflow.data.database import Database
-from rlflow.data.history.rebuild import END_OF_TIME
+from rlflow.data.history.moments import END_OF_TIME, frames_before
 from rlflow.data.history.stored_rows import Selection, StoredRow, fetched_trades, stored_rows
 from rlflow.data.store.captures import CaptureRecord
 from rlflow.data.store.postgres import Connection, take_time, translated
@@ -31,9 +32,10 @@ _MARKETS_OF_SERIES = b"""
 
 # The earliest of the snapshots on which the markets' books stand at the beginning.
 _BASES = b"""
-    SELECT min(frame_no), min(received_ns) FROM (
-        SELECT DISTINCT ON (market_ticker) frame_no, received_ns FROM rl_orderbook_snapshots
+    SELECT min(frame_no) FROM (
+        SELECT DISTINCT ON (market_ticker) frame_no FROM rl_orderbook_snapshots
         WHERE capture = %(key)s AND market_ticker = ANY(%(markets)s) AND received_ns < %(start_ns)s
+          AND received_ns >= %(rows_from_ns)s
         ORDER BY market_ticker, frame_no DESC
     ) AS bases"""
 
@@ -79,7 +81,10 @@ def export(
     end_ns: Nanos = END_OF_TIME,
     progress: Progress = lambda _done, _total: None,
 ) -> Exported:
-    """Write all that is stored of some markets with receive times in [start_ns, end_ns), as it is at this moment."""
+    """Write all that is stored of some markets with receive times in [start_ns, end_ns), as it is at this moment.
+
+    Of a capture whose wall clock was set back in that time, all frames between the first and the last of them.
+    """
     connection = database.connection
     with translated(), connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -118,7 +123,7 @@ class _Export:
     def write(self, record: CaptureRecord) -> None:
         """Write one capture, if it has any data of the markets."""
         is_begun = False
-        for row in _with_data(stored_rows(self._connection, self._selection(record))):
+        for row in _with_data(self._selected(record)):
             if not is_begun:
                 self._target.begin(record, self._markets)
                 is_begun = True
@@ -134,19 +139,35 @@ class _Export:
             self._target.add_fetched(trade)
             self._count(trade)
 
-    def _selection(self, record: CaptureRecord) -> Selection:
-        where = {"key": record.key, "markets": list(self._markets), "start_ns": self._start_ns}
-        found = self._connection.execute(_BASES, where).fetchone()
-        frame, received_ns = found if found is not None and found[0] is not None else (0, self._start_ns)
+    def _selected(self, record: CaptureRecord) -> Iterator[StoredRow]:
+        """Yield what the file is to have of a capture."""
+        base, where = self._base(record), record.where
         one = self._markets[0] if len(self._markets) == 1 else None
-        return Selection(
+        selection = Selection(
             record.key,
             market=one,
             markets=None if one is not None else list(self._markets),
-            after=frame - 1,
-            from_ns=received_ns,
-            until_ns=self._end_ns,
+            after=-1 if base is None else base - 1,
+            upto=frames_before(self._connection, record, self._markets, self._end_ns),
+            rows_from_ns=where.rows_from_ns,
+            rows_to_ns=where.rows_to_ns,
         )
+        rows = stored_rows(self._connection, selection)
+        # Nothing that stands before the time is needed then.
+        return rows if base is not None else dropwhile(lambda row: row.received_ns < self._start_ns, rows)
+
+    def _base(self, record: CaptureRecord) -> int | None:
+        """Return the frame to begin with for the books to be known at the start; None: none was known before."""
+        where = {
+            "key": record.key,
+            "markets": list(self._markets),
+            "start_ns": self._start_ns,
+            "rows_from_ns": record.where.rows_from_ns,
+        }
+        found = self._connection.execute(_BASES, where).fetchone()
+        assert found is not None
+        frame: int | None = found[0]
+        return frame
 
     def _count(self, row: StoredRow) -> None:
         self.rows += 1

@@ -5,16 +5,13 @@ from uuid import UUID
 import attrs
 
 from rlflow.data.database import Database
+from rlflow.data.history.moments import END_OF_TIME, last_frame
 from rlflow.data.store.captures import CaptureRecord
 from rlflow.data.store.postgres import Connection, translated
-from rlflow.data.store.removals import removals
 from rlflow.data.store.stored_books import books_at
 from rlflow.errors import CommandError
 from rlflow.orderbook import BookView
 from rlflow.units import Nanos
-
-END_OF_TIME: Nanos = 2**63 - 1
-"""The last moment, and the last frame, that a BIGINT can name."""
 
 # The captures that may know the market's book at a time: those that had a snapshot by then and had not ended, else the
 # one that had the last snapshot.
@@ -29,31 +26,11 @@ _CANDIDATES = b"""
     )
     SELECT capture_id FROM ranked WHERE is_open OR place = 1 ORDER BY is_open DESC, opened_ns"""
 
-# The market's last row or gap by then. Deltas have no index by time: the next snapshot bounds the search among them.
-_LAST_FRAME = b"""
-    WITH next AS (
-        SELECT coalesce(min(frame_no), %(end)s) AS frame_no FROM rl_orderbook_snapshots
-        WHERE market_ticker = %(market)s AND capture = %(key)s AND received_ns > %(at_ns)s
-          AND received_ns >= %(from_ns)s AND received_ns < %(to_ns)s
-    )
-    SELECT greatest(
-        (SELECT frame_no FROM rl_orderbook_snapshots
-         WHERE market_ticker = %(market)s AND capture = %(key)s AND received_ns <= %(at_ns)s
-           AND received_ns >= %(from_ns)s AND received_ns < %(to_ns)s
-         ORDER BY frame_no DESC LIMIT 1),
-        (SELECT frame_no FROM rl_orderbook_deltas
-         WHERE market_ticker = %(market)s AND capture = %(key)s AND received_ns <= %(at_ns)s
-           AND received_ns >= %(from_ns)s AND received_ns < %(to_ns)s AND frame_no < (SELECT frame_no FROM next)
-         ORDER BY frame_no DESC LIMIT 1),
-        (SELECT max(frame_no) FROM rl_feed_gaps
-         WHERE (market_ticker = %(market)s OR market_ticker IS NULL) AND channel = 'orderbook_delta'
-           AND capture = %(key)s AND received_ns <= %(at_ns)s))"""
-
 # Why nothing is known at a time, though the gap that says so was noticed later: the last frame before it is still good.
 _NOTICED_LATER = b"""
     SELECT cause FROM rl_feed_gaps
     WHERE (market_ticker = %(market)s OR market_ticker IS NULL) AND channel = 'orderbook_delta'
-      AND capture = %(key)s AND from_ns < %(at_ns)s AND received_ns > %(at_ns)s
+      AND capture = %(key)s AND from_ns < %(at_ns)s AND received_ns > %(at_ns)s AND frame_no > %(frame)s
     ORDER BY frame_no LIMIT 1"""
 
 
@@ -120,28 +97,13 @@ class _Candidate:
 
 
 def _view_at(connection: Connection, record: CaptureRecord, market: str, at_ns: Nanos) -> BookView | None:
-    view = _view(connection, record, market, last_frame(connection, record, market, at_ns))
+    frame = last_frame(connection, record, market, at_ns)
+    view = _view(connection, record, market, frame)
     if view is None or not view.is_valid:
         return view
-    gap = connection.execute(_NOTICED_LATER, {"market": market, "key": record.key, "at_ns": at_ns}).fetchone()
+    where = {"market": market, "key": record.key, "at_ns": at_ns, "frame": frame}
+    gap = connection.execute(_NOTICED_LATER, where).fetchone()
     return view if gap is None else attrs.evolve(view, is_valid=False, cause=gap[0])
-
-
-def last_frame(connection: Connection, record: CaptureRecord, market: str, at_ns: Nanos) -> int:
-    """Return the last frame of the capture that said something about the market's book by then; -1 if none did."""
-    where = record.where
-    parameters = {
-        "market": market,
-        "key": where.key,
-        "at_ns": at_ns,
-        "end": END_OF_TIME,
-        "from_ns": where.rows_from_ns,
-        "to_ns": where.rows_to_ns,
-    }
-    found = connection.execute(_LAST_FRAME, parameters).fetchone()
-    said = found[0] if found is not None and found[0] is not None else -1
-    removed = removals(connection, [where.key], [market]).get((where.key, market))
-    return max(said, removed.frame_no) if removed is not None and removed.received_ns < at_ns else said
 
 
 def _view(connection: Connection, record: CaptureRecord, market: str, frame: int) -> BookView | None:

@@ -25,7 +25,7 @@ import attrs
 from rlflow.data.database import Database
 from rlflow.data.history.coverage import Leg, legs
 from rlflow.data.history.market_history import MarketHistory, read_market
-from rlflow.data.history.rebuild import END_OF_TIME, last_frame
+from rlflow.data.history.moments import END_OF_TIME, frames_before, last_frame
 from rlflow.data.history.stored_rows import Selection, StoredRow, foreign_trades, stored_rows
 from rlflow.data.store.captures import CaptureRecord
 from rlflow.data.store.postgres import Connection, take_time, translated
@@ -50,6 +50,7 @@ class Replayed(NamedTuple):
 def replay(database: Database, market: str, *, start_ns: Nanos = 0, end_ns: Nanos = END_OF_TIME) -> Iterator[Replayed]:
     """Yield the rows of one market with receive times in [start_ns, end_ns), the book at the start before them.
 
+    Where a wall clock was set back, the frames of a capture go on all the same, so some rows have other times.
     Nothing if the market's book is nowhere known in that time. The connection is in one read-only transaction until the
     last row is taken or the iterator is closed, so nothing else can be done on it meanwhile, and what is committed
     meanwhile does not show. Some 6 µs a row; memory stays bounded.
@@ -83,9 +84,8 @@ class _Replay:
         record = self._records[leg.last.key]
         after, is_told = leg.first.begin.frame_no - 1, False
         if not leg.begins_at_snapshot:
-            checkpoint = self._checkpoint(record, leg.from_ns - 1)
-            after = checkpoint.frame_no
-            yield Replayed(record.capture, checkpoint)
+            after = self._frame_before(record, leg)
+            yield Replayed(record.capture, self._checkpoint(record, after))
         is_begun = not leg.begins_at_snapshot
         for capture, row in self._merged(record, leg, after):
             if not is_begun:
@@ -107,11 +107,11 @@ class _Replay:
             record.key,
             self._market,
             after=after,
-            upto=END_OF_TIME if leg.upto_frame is None else leg.upto_frame,
-            from_ns=leg.from_ns,
-            until_ns=leg.until_ns,
+            upto=self._upto(record, leg),
+            rows_from_ns=record.where.rows_from_ns,
+            rows_to_ns=record.where.rows_to_ns,
         )
-        others = foreign_trades(self._connection, selection)
+        others = foreign_trades(self._connection, selection, leg.from_ns, leg.until_ns)
         other = next(others, None)
         for row in stored_rows(self._connection, selection):
             while other is not None and other.row.received_ns <= row.received_ns:
@@ -131,13 +131,25 @@ class _Replay:
         if len(self._trades) > _REMEMBERED_TRADES:
             self._trades.popitem(last=False)
 
-    def _checkpoint(self, record: CaptureRecord, at_ns: Nanos) -> SnapshotRow:
-        """Return the book at a time at which the capture knows it."""
-        frame = last_frame(self._connection, record, self._market, at_ns)
+    def _frame_before(self, record: CaptureRecord, leg: Leg) -> int:
+        """Return the frame behind which a leg begins, one at which the capture knows the book."""
+        heard = last_frame(self._connection, record, self._market, leg.from_ns - 1)
+        return min(heard, leg.first.end.frame_no)
+
+    def _upto(self, record: CaptureRecord, leg: Leg) -> int:
+        """Return the last frame of a leg: all that its stretches have, unless another capture takes over before."""
+        end = leg.last.end.frame_no
+        if leg.ends_at_loss:
+            return end
+        heard = frames_before(self._connection, record, [self._market], leg.until_ns)
+        return heard if leg.until_ns < leg.last.until_ns else max(heard, end)
+
+    def _checkpoint(self, record: CaptureRecord, frame: int) -> SnapshotRow:
+        """Return the book at a frame at which the capture knows it."""
         book = books_at(self._connection, record.where, [self._market], frame)[self._market]
         return SnapshotRow(
             market_ticker=self._market,
-            frame_no=frame,
+            frame_no=book.last.frame_no,
             received_ns=book.last.received_ns,
             sending_ts_ms=None,
             sid=book.sid,

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import attrs
 import msgspec
 
-from rlflow.data.history.rebuild import END_OF_TIME
+from rlflow.data.history.moments import END_OF_TIME
 from rlflow.data.store.copy_text import levels_from_json
 from rlflow.data.store.postgres import Connection
 from rlflow.session.rows import DeltaRow, GapRow, SnapshotRow, TradeRow
@@ -27,7 +27,7 @@ _SNAPSHOTS = b"""
            yes_bids::text, no_bids::text
     FROM rl_orderbook_snapshots
     WHERE capture = %(key)s AND frame_no > %(after)s AND frame_no <= %(upto)s
-      AND received_ns >= %(from_ns)s AND received_ns < %(until_ns)s
+      AND received_ns >= %(rows_from_ns)s AND received_ns < %(rows_to_ns)s
       AND (%(market)s::text IS NULL OR market_ticker = %(market)s)
       AND (%(markets)s::text[] IS NULL OR market_ticker = ANY(%(markets)s))
     ORDER BY frame_no, id"""
@@ -37,7 +37,7 @@ _DELTAS = b"""
            side, price_e4, (delta * 100)::bigint, action, (old_size * 100)::bigint, (new_size * 100)::bigint
     FROM rl_orderbook_deltas
     WHERE capture = %(key)s AND frame_no > %(after)s AND frame_no <= %(upto)s
-      AND received_ns >= %(from_ns)s AND received_ns < %(until_ns)s
+      AND received_ns >= %(rows_from_ns)s AND received_ns < %(rows_to_ns)s
       AND (%(market)s::text IS NULL OR market_ticker = %(market)s)
       AND (%(markets)s::text[] IS NULL OR market_ticker = ANY(%(markets)s))
     ORDER BY frame_no"""
@@ -47,7 +47,7 @@ _TRADES = b"""
            trade_id, yes_price_e4, (count * 100)::bigint, taker_side, is_block_trade
     FROM rl_trades
     WHERE capture = %(key)s AND frame_no > %(after)s AND frame_no <= %(upto)s
-      AND received_ns >= %(from_ns)s AND received_ns < %(until_ns)s
+      AND received_ns >= %(rows_from_ns)s AND received_ns < %(rows_to_ns)s
       AND (%(market)s::text IS NULL OR market_ticker = %(market)s)
       AND (%(markets)s::text[] IS NULL OR market_ticker = ANY(%(markets)s))
     ORDER BY frame_no, id"""
@@ -57,7 +57,6 @@ _GAPS = b"""
            expected_seq, received_seq
     FROM rl_feed_gaps
     WHERE capture = %(key)s AND frame_no > %(after)s AND frame_no <= %(upto)s
-      AND received_ns >= %(from_ns)s AND received_ns < %(until_ns)s
       AND (%(market)s::text IS NULL OR market_ticker = %(market)s OR market_ticker IS NULL)
       AND (%(markets)s::text[] IS NULL OR market_ticker = ANY(%(markets)s) OR market_ticker IS NULL)
     ORDER BY frame_no, id"""
@@ -73,7 +72,7 @@ _FOREIGN_TRADES = b"""
           SELECT FROM rl_trades AS own
           WHERE own.capture = %(key)s AND own.market_ticker = %(market)s AND own.trade_id = other.trade_id
             AND own.frame_no > %(after)s AND own.frame_no <= %(upto)s
-            AND own.received_ns >= %(from_ns)s AND own.received_ns < %(until_ns)s)
+            AND own.received_ns >= %(rows_from_ns)s AND own.received_ns < %(rows_to_ns)s)
     ORDER BY received_ns, capture, frame_no"""
 
 # What was fetched later came on no capture. It is of the time that the venue says, as the rest is of ours.
@@ -89,7 +88,7 @@ _FETCHED_TRADES = b"""
 
 @attrs.frozen
 class Selection:
-    """Which rows of one capture: frames in (after, upto] with receive times in [from_ns, until_ns)."""
+    """Which rows of one capture: frames in (after, upto]. None is left out for its time, see `moments`."""
 
     key: int
     """The number that stands for the capture in rows."""
@@ -99,9 +98,9 @@ class Selection:
     """Likewise for several."""
     after: int = -1
     upto: int = END_OF_TIME
-    from_ns: Nanos = 0
-    """Bounds of time keep a query out of partitions that hold nothing of it; receive times need not rise."""
-    until_ns: Nanos = END_OF_TIME
+    rows_from_ns: Nanos = 0
+    """As in `StoredCapture`: they keep a query out of partitions that hold nothing of the capture."""
+    rows_to_ns: Nanos = END_OF_TIME
 
 
 def stored_rows(connection: Connection, selection: Selection) -> Iterator[StoredRow]:
@@ -139,17 +138,23 @@ class ForeignTrade:
     row: TradeRow
 
 
-def foreign_trades(connection: Connection, selection: Selection) -> Iterator[ForeignTrade]:
-    """Yield the trades of one market that only other captures or REST had, by time; likewise in a transaction."""
+def foreign_trades(
+    connection: Connection, selection: Selection, from_ns: Nanos, until_ns: Nanos
+) -> Iterator[ForeignTrade]:
+    """Yield the trades of one market in [from_ns, until_ns) that only other captures or REST had, by time.
+
+    Likewise in a transaction.
+    """
+    where = attrs.asdict(selection) | {"from_ns": from_ns, "until_ns": until_ns}
 
     def heard() -> Iterator[ForeignTrade]:
         with connection.cursor(f"foreign_{id(selection)}") as cursor:
             cursor.itersize = _ROWS_PER_FETCH
-            for key, *fields in cursor.execute(_FOREIGN_TRADES, attrs.asdict(selection), binary=True):
+            for key, *fields in cursor.execute(_FOREIGN_TRADES, where, binary=True):
                 yield ForeignTrade(key, _trade(fields))
 
     markets = [] if selection.market is None else [selection.market]
-    fetched = fetched_trades(connection, markets, selection.from_ns, selection.until_ns)
+    fetched = fetched_trades(connection, markets, from_ns, until_ns)
     return heapq.merge(heard(), map(_by_venue_time, fetched), key=lambda trade: trade.row.received_ns)
 
 

@@ -166,7 +166,7 @@ class _Reimport:
 
     def _old_rows(self) -> Iterator[StoredRow]:
         where = self._record.where
-        selection = Selection(where.key, from_ns=where.rows_from_ns, until_ns=max(where.rows_to_ns, 1))
+        selection = Selection(where.key, rows_from_ns=where.rows_from_ns, rows_to_ns=where.rows_to_ns)
         return (row for row in stored_rows(self._connection, selection) if not isinstance(row, GapRow))
 
     def _gap_changes(self) -> tuple[list[int], list[GapRow]]:
