@@ -191,6 +191,17 @@ def test_the_end_that_another_capture_gave_a_gap_stays(recorder: Recorder) -> No
     assert books == [row for row in before if row.market_ticker is not None]
 
 
+@pytest.mark.parametrize(("by_ns", "has_changed"), [(-1, False), (1, True)])
+def test_a_gap_may_have_ended_before_its_captures_own_snapshot_but_not_behind_it(
+    recorder: Recorder, by_ns: int, *, has_changed: bool
+) -> None:
+    """The snapshot of another capture ends it as well, if that came first."""
+    capture = recorder.record(capture_of(some_frames(), uuid4()))
+    moved = "UPDATE rl_feed_gaps SET to_ns = to_ns + %s WHERE frame_no = 25"
+    assert recorder.database.connection.execute(moved, (by_ns,)).rowcount > 0
+    assert recorder.reimport(capture, dry_run=True).has_changed is has_changed
+
+
 def test_what_is_not_there_whole_is_refused(recorder: Recorder) -> None:
     capture = recorder.record(capture_of(some_frames(), uuid4()))
     before = recorder.rows(capture)

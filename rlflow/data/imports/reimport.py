@@ -172,7 +172,7 @@ class _Reimport:
     def _gap_changes(self) -> tuple[list[int], list[GapRow]]:
         """Return the ids of the stored gaps that are none, and the gaps that are not stored.
 
-        Where one capture leaves a gap open, others end it; what they did stays.
+        Where one capture leaves a gap open, or ends it late, others end it; what they did stays.
         """
         stored = {
             number: GapRow(*fields)
@@ -226,7 +226,10 @@ def _days(from_ns: Nanos, to_ns: Nanos) -> list[date]:
 
 
 def _is_same(old: GapRow, new: GapRow) -> bool:
-    return msgspec.structs.replace(old, to_ns=new.to_ns) == new and (new.to_ns is None or old.to_ns == new.to_ns)
+    if msgspec.structs.replace(old, to_ns=new.to_ns) != new:
+        return False
+    # Another capture's snapshot may have ended it before one of its own did.
+    return new.to_ns is None or (old.to_ns is not None and old.to_ns <= new.to_ns)
 
 
 def _portions(parts: Iterator[Rows]) -> Iterator[Rows]:
