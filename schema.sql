@@ -109,7 +109,7 @@ CREATE TABLE rl_orderbook_deltas (
     timestamp_ms    BIGINT,           -- when the venue recorded the change
     sequence_number BIGINT NOT NULL,  -- the venue's seq, one counter for all markets of the subscription
     side            TEXT NOT NULL CHECK (side IN ('yes', 'no')),  -- whose bids
-    action          TEXT CHECK (action IN ('add', 'reduce', 'remove')),  -- NULL, with both sizes, if the book was not valid
+    action          TEXT CHECK (action IN ('add', 'reduce', 'remove')),  -- NULL, with both sizes, if the book was not known
     price           INTEGER GENERATED ALWAYS AS (price_e4 / 100) STORED,  -- whole cents of the side's own contract
     old_size        NUMERIC(16, 2) CHECK (old_size >= 0),  -- contracts at the level before
     new_size        NUMERIC(16, 2) CHECK (new_size >= 0),  -- and after

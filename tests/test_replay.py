@@ -21,6 +21,7 @@ from tests.rows_by_hand import (
     MARKET,
     MS,
     NOON_NS,
+    YES_BIDS,
     closing,
     delta,
     first,
@@ -164,6 +165,17 @@ def test_the_book_at_the_start_stands_before_the_first_row(database: Database) -
     assert [one.row for one in replay(database, MARKET, end_ns=received(3))] == [*rows.snapshots, *rows.deltas]
     assert list(replay(database, MARKET, end_ns=received(1))) == []
     assert list(replay(database, "OTHER")) == []
+
+
+def test_what_comes_behind_a_gap_does_not_change_the_book_before_it() -> None:
+    """Rows that were lost on their way may leave deltas between a gap and the next snapshot that know their sizes."""
+    replayed = ReplayedBook()
+    for row in (snapshot(1), gap(3), delta(4, "yes", 4200, -5000, 9000), delta(5, "yes", 4300, 1)):
+        replayed.take(row)
+    assert (replayed.is_known, replayed.book.bids("yes")) == (False, YES_BIDS)
+    assert replayed.take(snapshot(6, origin="checkpoint"))
+    assert replayed.take(delta(7, "yes", 4300, 1))
+    assert replayed.book.bids("yes") == ((4300, 1), *YES_BIDS)
 
 
 # -- several captures --------------------------------------------------------------------------------------------------

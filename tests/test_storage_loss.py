@@ -7,6 +7,7 @@ import attrs
 import pytest
 import trio
 
+from rlflow.data.books.storage_loss import Loss
 from rlflow.data.feed.capture_log import Capture, CaptureLog
 from rlflow.data.journal.disk_guard import DiskGuard
 from rlflow.data.journal.journal import Journal
@@ -15,6 +16,9 @@ from rlflow.errors import JournalFullError
 from rlflow.session.records import Batch, Opened
 from rlflow.session.rows import Rows
 from tests.pipeline import TICKER, MemoryStore, Pipeline, delta, snapshot, wait_until
+from tests.session_line import Frame, Line, subscribed
+from tests.session_line import delta as change
+from tests.session_line import snapshot as book_of
 
 OPENED = Opened(url="ws://test", environment="sim", tickers=(TICKER,))
 
@@ -158,6 +162,32 @@ async def test_a_book_that_became_invalid_in_a_loss_has_an_open_gap(journal: Jou
 def is_valid(pipeline: Pipeline) -> bool:
     view = pipeline.books.view(TICKER)
     return view is not None and view.is_valid
+
+
+# -- what the tables have behind a loss --------------------------------------------------------------------------------
+
+
+def bridged(*frames: Frame) -> tuple[Line, Rows]:
+    """A connection that lost the delta behind its snapshot, and what these frames became then."""
+    line = Line()
+    line.receive(subscribed(1, "orderbook_delta"))
+    line.receive(book_of(1))
+    loss = Loss.of(line.session, line.receive(change(2, "90.00")))
+    made = line.receive(*frames)
+    loss.bridge(made)
+    return line, made
+
+
+def test_a_delta_behind_a_loss_says_no_sizes_until_its_book_is_stored() -> None:
+    """The rows before it lead to other sizes: whoever adds it to those is wrong, or below nothing."""
+    line, made = bridged(change(3, "-50.00"), change(4))
+    assert [(row.action, row.old_size, row.new_size) for row in made.deltas] == [(None, None, None)] * 2
+    assert [(row.frame_no, row.yes_bids) for row in made.snapshots] == [(5, line.yes_bids())]
+
+
+def test_a_delta_behind_a_loss_says_its_sizes_again_behind_a_snapshot() -> None:
+    _, made = bridged(change(3, "-50.00"), book_of(4), change(5), change(6))
+    assert [(row.action, row.new_size) for row in made.deltas] == [(None, None), ("add", 600), ("add", 700)]
 
 
 class NoJournal:

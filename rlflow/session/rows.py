@@ -35,7 +35,7 @@ class SnapshotRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class DeltaRow(msgspec.Struct, frozen=True, gc=False):
-    """One change of one level. `action`, `old_size`, `new_size` are None while the book is not valid."""
+    """One change of one level. `action`, `old_size`, `new_size` are None while the book is not known."""
 
     market_ticker: str
     frame_no: int

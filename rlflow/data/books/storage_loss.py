@@ -4,7 +4,7 @@ import attrs
 import msgspec
 
 from rlflow.session.records import Closed, Opened
-from rlflow.session.rows import GapEndRow, GapRow, Rows
+from rlflow.session.rows import DeltaRow, GapEndRow, GapRow, Rows
 from rlflow.session.sequence import ORDERBOOK, TRADE
 from rlflow.session.session import Session
 from rlflow.units import Nanos
@@ -38,8 +38,12 @@ class Loss:
         return attrs.evolve(self, frames=self.frames + made.counts.total(), closed=made.closed)
 
     def bridge(self, made: Rows) -> None:
-        """Let `made` go on behind what is not lost: with gaps, then a checkpoint of every valid book."""
+        """Let `made` go on behind what is not lost: with gaps, then a checkpoint of every valid book.
+
+        Deltas between them say no sizes: the tables do not know what led there.
+        """
         made.gaps[:0] = self._gaps(made)
+        made.deltas[:] = _without_unknown_sizes(made)
         made.counts.dropped += self.frames
         made.after_frame, made.first_received_ns = self.after_frame, self.since_ns
         made.opened, made.closed = made.opened or self.opened, made.closed or self.closed
@@ -73,6 +77,19 @@ class Loss:
         is_closed = (made.closed or self.closed) is not None
         are_dead = [is_closed or sid.is_dead for sid in made.resume.sids if sid.channel == TRADE]
         return bool(are_dead) and all(are_dead)
+
+
+def _without_unknown_sizes(made: Rows) -> list[DeltaRow]:
+    """Return the deltas; those before a book's first snapshot know no sizes, as the tables do not know the book."""
+    known_from: dict[str, int] = {}
+    for snapshot in made.snapshots:
+        known_from.setdefault(snapshot.market_ticker, snapshot.frame_no)
+    return [
+        row
+        if row.frame_no > known_from.get(row.market_ticker, row.frame_no)
+        else msgspec.structs.replace(row, action=None, old_size=None, new_size=None)
+        for row in made.deltas
+    ]
 
 
 def level(session: Session, made: Rows) -> None:

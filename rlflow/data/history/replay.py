@@ -8,7 +8,8 @@ made of a frame. What a reader may rely on:
 * Between two rows that no gap separates, everything that the venue sent is there. Where one capture ends and the next
   begins later, a gap says so even if nothing is known to be missing.
 * A gap stands where it was noticed, as live; it may reach further back (`from_frame`, `from_ns`).
-* A delta with an `action` changes the book. One without does not: the book is not known, or contains it already.
+* A delta with an `action` changes the book, unless a gap came since the last snapshot. One without does not: the book
+  is not known, or contains it already.
 * A trade comes once, though several captures may have it; what only another capture heard is in its place by receive
   time, what was fetched by REST after a gap is in its place by the venue's time.
 

@@ -22,7 +22,8 @@ class ReplayedBook:
             ImpossibleSizeError: the rows do not follow on each other.
         """
         if isinstance(row, DeltaRow):
-            if row.action is None:
+            # Whatever it says of its level: the book that it changed is not the one from before the gap.
+            if row.action is None or not self.is_known:
                 return False
             self.book.apply(row.side, row.price, row.delta)
             return True
