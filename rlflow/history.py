@@ -47,7 +47,7 @@ class History:
     top: Any
     """market_ticker, received, known, bid, bid_size, ask, ask_size, mid, spread of YES: a row whenever one of these
     changed, or at each moment of the grid. Not `known`, and all else missing, inside a gap. An empty side is missing
-    alone."""
+    alone. Of a sampled capture, `known` at its snapshots only, since deltas are missing behind each: a gap says so."""
     deltas: Any
     """market_ticker, received, timestamp, side, price, delta, action, size (after it), clock, frame_no."""
     trades: Any

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -16,6 +17,9 @@ from rlflow.data.imports.importer import import_files
 from rlflow.errors import CommandError
 from tests.recordings import make
 from tests.rows_by_hand import MARKET, MS, NOON_NS, delta, first, following, gap, gap_end, received, snapshot, trade
+from tests.session_line import OPENED, Line, subscribed
+from tests.session_line import delta as change
+from tests.session_line import snapshot as book_of
 
 
 @pytest.fixture
@@ -116,6 +120,28 @@ def test_gaps_from_a_markets_settlement_on_are_left_out(story: Mapping[str, str]
     loaded = history.load(MARKET, settings=story)
     assert len(loaded.gaps) == gaps
     assert not loaded.top["known"].all()
+
+
+def test_the_book_of_a_sampled_capture_is_known_at_its_snapshots_alone(settings: Mapping[str, str]) -> None:
+    line = Line(msgspec.structs.replace(OPENED, sample_rate=2))
+    line.receive(subscribed(1, "orderbook_delta"))
+    line.receive(book_of(1))
+    # The first one is not stored; the second one leads below nothing without it.
+    line.receive(change(2, "90.00"))
+    line.receive(change(3, "-50.00"))
+    line.receive(book_of(4))
+    line.receive(change(5, "2.00"))
+    with open_store(settings, "sim") as database:
+        database.commit([line.all])
+    found = history.load("A", settings=settings)
+    assert found.top.select("known", "bid_size").rows() == [(True, 5), (False, None)] * 2
+    assert found.deltas.select("delta", "size").rows() == [(-50, 45), (2, 7)]
+    at_ns = found.top["received"].cast(int).to_list()
+    assert found.gaps.select("start", "end", "cause").cast({"start": int, "end": int}).rows() == [
+        (at_ns[0], at_ns[2], "sampled: only 1 in 2 deltas is stored"),
+        (at_ns[2], None, "sampled: only 1 in 2 deltas is stored"),
+    ]
+    assert not history.load("A", settings=settings, grid="1ms").top["known"].any()
 
 
 @pytest.mark.parametrize("library", ["polars", "pandas", "arrow"])

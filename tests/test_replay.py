@@ -21,6 +21,7 @@ from tests.rows_by_hand import (
     MARKET,
     MS,
     NOON_NS,
+    OPENED,
     YES_BIDS,
     closing,
     delta,
@@ -217,6 +218,26 @@ def test_of_two_sound_captures_the_older_is_replayed(database: Database) -> None
         [following(newer, delta(4, "yes", 4100, 1, 1200)), following(older, delta(4, "yes", 4100, 1, 1200))]
     )
     assert frames(replay(database, MARKET), names) == ["A snapshot 1", "A delta 2", "A trade 3", "A delta 4"]
+
+
+def test_a_sampled_capture_is_followed_only_where_its_book_is_known(database: Database) -> None:
+    """Its snapshot is the older one, and better than nothing; behind it the exact one knows more."""
+    sampled, exact = first(opened=msgspec.structs.replace(OPENED, sample_rate=2)), later(first(), MS // 2)
+    exact.trades[:] = []
+    database.commit([sampled])
+    names = {sampled.capture: "S", exact.capture: "E"}
+    alone = list(replay(database, MARKET))
+    assert frames(alone, names) == ["S snapshot 1", "S gap 2", "S delta 2", "S trade 3"]
+    assert book_after(one.row for one in alone) == (False,)
+    assert list(replay(database, MARKET, start_ns=received(2))) == []
+    database.commit([exact])
+    assert frames(replay(database, MARKET), names) == [
+        "S snapshot 1",
+        "S gap 2",
+        "E snapshot 1",
+        "E delta 2",
+        "S trade 3",
+    ]
 
 
 def test_a_gap_of_one_capture_is_filled_by_the_other_and_not_told(database: Database) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from rlflow.data.history.coverage import Stretch, stretches
+from rlflow.data.history.sampling import Sampling
 from rlflow.data.store.captures import CaptureRecord
 from rlflow.data.store.postgres import Connection
 from rlflow.data.store.removals import removals
@@ -47,6 +48,8 @@ class MarketHistory:
     """By capture, what is missing of the trades and was not fetched since."""
     with_trades: frozenset[int]
     """The captures that were subscribed to trades."""
+    sampled: Mapping[int, Sampling]
+    """The captures that are sampled."""
 
     def has_trades_elsewhere(self, key: int, gap: GapRow) -> bool:
         """Return whether all trades that are missing in a gap of this capture were fetched, or heard by another one."""
@@ -88,12 +91,18 @@ def read_market(
         for key, rows in by_capture(_GAPS).items()
     }
     snapshots = {key: [Place(*fields) for fields in rows] for key, rows in by_capture(_SNAPSHOTS).items()}
+    sampled = {
+        key: Sampling(market, records[key].opened.sample_rate, places)
+        for key, places in snapshots.items()
+        if records[key].opened.sample_rate > 1
+    }
     removed = {key: place for (key, _), place in removals(connection, records, [market]).items()}
     return MarketHistory(
         records=records,
-        stretches=tuple(_stretches(records, snapshots, gaps, removed)),
+        stretches=tuple(_stretches(records, snapshots, gaps, removed, sampled)),
         trade_gaps={key: tuple(gap for gap in rows if gap.channel == TRADE) for key, rows in gaps.items()},
         with_trades=frozenset(by_capture(_WITH_TRADES)),
+        sampled=sampled,
     )
 
 
@@ -102,9 +111,11 @@ def _stretches(
     snapshots: Mapping[int, list[Place]],
     gaps: Mapping[int, list[GapRow]],
     removed: Mapping[int, Place],
+    sampled: Mapping[int, Sampling],
 ) -> Iterator[Stretch]:
     for key, places in snapshots.items():
         record = records[key]
         lost = [gap for gap in gaps.get(key, ()) if gap.channel == ORDERBOOK]
+        lost += map(sampled[key].gap_behind, places) if key in sampled else ()
         end = removed.get(key, Place(record.committed_frame, record.last_received_ns))
         yield from stretches(key, record.opened_ns, places, lost, end)

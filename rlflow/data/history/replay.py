@@ -31,6 +31,7 @@ from rlflow.data.history.stored_rows import Selection, StoredRow, foreign_trades
 from rlflow.data.store.captures import CaptureRecord
 from rlflow.data.store.postgres import Connection, take_time, translated
 from rlflow.data.store.stored_books import books_at
+from rlflow.session.recorder import Place
 from rlflow.session.rows import GapRow, SnapshotRow, TradeRow
 from rlflow.session.sequence import ORDERBOOK, TRADE
 from rlflow.units import Nanos
@@ -56,7 +57,8 @@ def replay(database: Database, market: str, *, start_ns: Nanos = 0, end_ns: Nano
     last row is taken or the iterator is closed, so nothing else can be done on it meanwhile, and what is committed
     meanwhile does not show. Some 6 µs a row; memory stays bounded.
 
-    Of a sampled capture the deltas that were kept are there; their `new_size` is exact, the book between them is not.
+    Of a sampled capture the deltas that were kept are there, and their `new_size` is exact. The book is known at its
+    snapshots only: behind each of them comes a gap that says so, though no table has it.
     """
     connection = database.connection
     with translated(), connection.transaction():
@@ -114,6 +116,7 @@ class _Replay:
         )
         others = foreign_trades(self._connection, selection, leg.from_ns, leg.until_ns)
         other = next(others, None)
+        sampling = self._history.sampled.get(record.key)
         for row in stored_rows(self._connection, selection):
             while other is not None and other.row.received_ns <= row.received_ns:
                 yield from self._once(other.key, other.row)
@@ -122,6 +125,8 @@ class _Replay:
                 yield from self._once(record.key, row)
             else:
                 yield Replayed(record.capture, row)
+            if isinstance(row, SnapshotRow) and sampling is not None:
+                yield Replayed(record.capture, sampling.gap_behind(Place(row.frame_no, row.received_ns)))
         while other is not None:
             yield from self._once(other.key, other.row)
             other = next(others, None)

@@ -126,6 +126,11 @@ class StoredBook:
     last: "LastFrame"
 
 
+def sampled_cause(sample_rate: int) -> str:
+    """Return why a book behind a snapshot of a sampled capture is not the venue's."""
+    return f"sampled: only 1 in {sample_rate} deltas is stored"
+
+
 def books_at(
     connection: Connection, capture: StoredCapture, tickers: Iterable[str], frame: int
 ) -> dict[str, StoredBook]:
@@ -219,7 +224,7 @@ def _cause(gap: _Gap | None, removed: Place | None, capture: StoredCapture, base
     if removed is not None and removed.frame_no <= frame:
         return NOT_SUBSCRIBED
     if capture.sample_rate > 1 and frame > base.frame_no:
-        return f"sampled: only 1 in {capture.sample_rate} deltas is stored"
+        return sampled_cause(capture.sample_rate)
     return None
 
 
