@@ -17,6 +17,7 @@ from rlflow.data.database import Database
 from rlflow.data.history.audit import audit
 from rlflow.data.history.export import Exported, export, markets_of
 from rlflow.data.history.export_files import export_target
+from rlflow.data.history.rebuild import book_at
 from rlflow.data.history.stored_rows import Selection, StoredRow, fetched_trades, stored_rows
 from rlflow.data.imports.importer import ImportedFile, import_files
 from rlflow.data.sheets.trade_rows import store_missing
@@ -24,7 +25,7 @@ from rlflow.data.store.partitions import DAY_NS
 from rlflow.kalshi.sheets import RestTrade
 from rlflow.recordings import Form, read_recording
 from rlflow.session.books import Limits
-from rlflow.session.rows import DeltaRow, SnapshotRow, TradeRow
+from rlflow.session.rows import DeltaRow, RemovedState, Rows, SnapshotRow, TradeRow
 from rlflow.session.session import Session
 from tests.real_recordings import BTC, DATA, name_of
 from tests.recordings import make
@@ -241,6 +242,52 @@ def test_a_part_of_the_time_begins_with_the_snapshot_before_it(
     exported(database, path, MARKET, start_ns=received(8))
     assert imported(other, path).added == 2
     assert rows_of(other)[0] == [row for row in whole if row.frame_no >= 4]
+
+
+def removed(rows: Rows, *frames: int) -> Rows:
+    """The venue's word that a market is not subscribed any more, at these frames of one each."""
+    tickers = dict(zip(frames, (MARKET, "KXTEST-26NOV22-B"), strict=False))
+    states = tuple(RemovedState("orderbook_delta", tickers[frame], frame, received(frame)) for frame in frames)
+    at = following(rows, resume=msgspec.structs.replace(rows.resume, removed=states))
+    assert at.upto_frame == frames[-1]
+    return at
+
+
+def test_a_removed_market_stays_removed(database: Database, other: Database, tmp_path: Path) -> None:
+    """The other market goes on, and is removed later, in what is exported and imported next."""
+    rows = first(opened=RECORDED)
+    begun = following(rows, snapshot(4, market_ticker="KXTEST-26NOV22-B"))
+    gone = removed(begun, 5)
+    behind = following(gone, delta(6, "yes", 4200, 1, 350, market_ticker="KXTEST-26NOV22-B"))
+    database.commit([rows, begun, gone, behind])
+    exported(database, tmp_path / "begin.ndjson", *markets_in(database))
+    assert imported(other, tmp_path / "begin.ndjson").rows == 5
+    database.commit([both := removed(behind, 5, 7), following(both)])
+    exported(database, tmp_path / "whole.ndjson", *markets_in(database))
+    lines = [json.loads(line) for line in (tmp_path / "whole.ndjson").read_text().splitlines()]
+    assert [line["removed"] for line in lines if "removed" in line] == [MARKET, "KXTEST-26NOV22-B"]
+    assert [line["frame"] for line in lines[1:]] == list(range(1, 8))
+    assert imported(other, tmp_path / "whole.ndjson").rows == 0
+    for ticker in markets_in(database):
+        for frame in range(1, 9):
+            assert known_at(other, ticker, frame) == known_at(database, ticker, frame)
+    assert known_at(other, MARKET, 6) is False
+    assert rows_of(other) == rows_of(database)
+
+
+def known_at(database: Database, market: str, frame: int) -> bool | None:
+    view = book_at(database, market, at_ns=received(frame))
+    return None if view is None else view.is_valid
+
+
+def test_a_removal_behind_the_time_is_not_exported(database: Database, tmp_path: Path) -> None:
+    rows = first(opened=RECORDED)
+    behind = following(rows, delta(4, "yes", 4300, 1))
+    gone = removed(behind, 5)
+    database.commit([rows, behind, gone])
+    for end, lines in ((5, 0), (6, 1)):
+        exported(database, tmp_path / "part.ndjson", MARKET, end_ns=received(end))
+        assert (tmp_path / "part.ndjson").read_text().count('"removed"') == lines
 
 
 @pytest.mark.parametrize(("start", "end", "frames"), [(5, 99, range(4, 9)), (4, 6, range(1, 9)), (4, 5, range(1, 8))])

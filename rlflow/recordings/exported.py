@@ -10,6 +10,7 @@ a line has `recv_ns`, and                               meaning
 `frame`: 17, `event`: {...}, `old`: "3.50"              a delta of a known book: the level's size before it
 `frame`: 17, `checkpoint`: {...}                        a whole book that we stored ourselves
 `frame`: 18, `gap`: {"channel": ..., "cause": ...}      what is missing, as in `rl_feed_gaps`
+`frame`: 19, `removed`: "KX..."                         the market is not subscribed any more, on the venue's word
 `frame`: 99, `closed`: {"cause": ...}                   the end of the capture, if it was seen and lies in the time
 `fetched`: {...}                                        a trade that a gap lost, fetched by REST at `recv_ns`; of no
                                                         capture, so all such lines come last
@@ -29,7 +30,8 @@ from rlflow.kalshi.messages import OrderbookDelta, OrderbookSnapshot, Trade, Wir
 from rlflow.recordings.items import Began, Ended, Heard, Item
 from rlflow.session.reading import read_change, read_trade
 from rlflow.session.records import Closed, Opened
-from rlflow.session.rows import Action, DeltaRow, GapRow, Levels, Origin, SnapshotRow, TradeRow
+from rlflow.session.rows import Action, DeltaRow, GapRow, Levels, Origin, RemovedState, SnapshotRow, TradeRow
+from rlflow.session.sequence import ORDERBOOK
 from rlflow.units import Nanos, complement, format_count, format_price, parse_count, parse_price
 
 ExportedRow: TypeAlias = SnapshotRow | DeltaRow | TradeRow | GapRow
@@ -78,6 +80,7 @@ class ExportedLine(msgspec.Struct, omit_defaults=True):
     old: str | None = None
     checkpoint: OrderbookSnapshot | None = None
     gap: ExportedGap | None = None
+    removed: str | None = None
     closed: Closed | None = None
     fetched: Trade | None = None
 
@@ -94,6 +97,12 @@ class ExportedLine(msgspec.Struct, omit_defaults=True):
                 return read_trade(trade, self.frame, self.recv_ns)
             case None:
                 return None
+
+    def removal(self) -> RemovedState | None:
+        """Return the removal in the line, None if there is none."""
+        if self.removed is None:
+            return None
+        return RemovedState(ORDERBOOK, self.removed, self.frame, self.recv_ns)
 
     def fetched_trade(self) -> TradeRow | None:
         """Return the fetched trade in the line; `row` likewise."""
@@ -160,6 +169,11 @@ def row_line(row: ExportedRow) -> bytes:
             fields = msgspec.structs.asdict(row)
             line["gap"] = ExportedGap(**{name: fields[name] for name in ExportedGap.__struct_fields__})
     return _encode(line)
+
+
+def removed_line(removed: RemovedState) -> bytes:
+    """Return the line of a market that was removed from its subscription."""
+    return _encode(ExportedLine(removed.received_ns, removed.frame_no, removed=removed.ticker))
 
 
 def fetched_line(trade: TradeRow) -> bytes:

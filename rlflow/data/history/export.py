@@ -5,6 +5,7 @@ that is for whoever reads it. It begins with the last snapshots before the time 
 Trades that were fetched by REST after a gap are of no capture, and come behind all of them.
 """
 
+import heapq
 from collections.abc import Callable, Iterator, Sequence
 from itertools import dropwhile
 from typing import Protocol, TypeAlias
@@ -16,11 +17,16 @@ from rlflow.data.history.moments import END_OF_TIME, frames_before
 from rlflow.data.history.stored_rows import Selection, StoredRow, fetched_trades, stored_rows
 from rlflow.data.store.captures import CaptureRecord
 from rlflow.data.store.postgres import Connection, take_time, translated
-from rlflow.session.rows import GapRow, TradeRow
+from rlflow.data.store.removals import removals
+from rlflow.session.rows import GapRow, RemovedState, TradeRow
+from rlflow.session.sequence import ORDERBOOK
 from rlflow.units import Nanos
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called now and then with the rows written and the frames stored in all captures in question."""
+
+_Item: TypeAlias = StoredRow | RemovedState
+"""What a capture has, in the order of frames."""
 
 _ROWS_PER_PROGRESS = 10_000
 
@@ -48,6 +54,9 @@ class ExportTarget(Protocol):
 
     def add(self, record: CaptureRecord, row: StoredRow) -> None:
         """Write one of its rows."""
+
+    def add_removal(self, removed: RemovedState) -> None:
+        """Write since when it has no more of a market, in the order of frames; that counts as no row."""
 
     def end(self, record: CaptureRecord, *, is_whole: bool) -> None:
         """End it; `is_whole`: nothing of it was left out at the end for its time."""
@@ -127,8 +136,11 @@ class _Export:
             if not is_begun:
                 self._target.begin(record, self._markets)
                 is_begun = True
-            self._target.add(record, row)
-            self._count(row)
+            if isinstance(row, RemovedState):
+                self._target.add_removal(row)
+            else:
+                self._target.add(record, row)
+                self._count(row)
         if is_begun:
             self.captures += 1
             self._target.end(record, is_whole=record.last_received_ns < self._end_ns)
@@ -139,7 +151,7 @@ class _Export:
             self._target.add_fetched(trade)
             self._count(trade)
 
-    def _selected(self, record: CaptureRecord) -> Iterator[StoredRow]:
+    def _selected(self, record: CaptureRecord) -> Iterator[_Item]:
         """Yield what the file is to have of a capture."""
         base, where = self._base(record), record.where
         one = self._markets[0] if len(self._markets) == 1 else None
@@ -152,9 +164,20 @@ class _Export:
             rows_from_ns=where.rows_from_ns,
             rows_to_ns=where.rows_to_ns,
         )
-        rows = stored_rows(self._connection, selection)
+        items = heapq.merge(
+            stored_rows(self._connection, selection),
+            self._removals(record, selection.upto),
+            key=lambda item: item.frame_no,
+        )
         # Nothing that stands before the time is needed then.
-        return rows if base is not None else dropwhile(lambda row: row.received_ns < self._start_ns, rows)
+        return items if base is not None else dropwhile(lambda item: item.received_ns < self._start_ns, items)
+
+    def _removals(self, record: CaptureRecord, upto: int) -> Iterator[RemovedState]:
+        """Yield, in the order of frames, the markets that the capture has no more of."""
+        found = removals(self._connection, [record.key], self._markets).items()
+        for (_, ticker), place in sorted(found, key=lambda item: item[1].frame_no):
+            if place.frame_no <= upto:
+                yield RemovedState(ORDERBOOK, ticker, place.frame_no, place.received_ns)
 
     def _base(self, record: CaptureRecord) -> int | None:
         """Return the frame to begin with for the books to be known at the start; None: none was known before."""
@@ -176,11 +199,11 @@ class _Export:
             self._progress(self.rows, max(self._total, self.rows))
 
 
-def _with_data(rows: Iterator[StoredRow]) -> Iterator[StoredRow]:
-    """Yield all rows unless they are gaps only, which every capture has that was subscribed to trades."""
-    gaps: list[StoredRow] = []
-    for row in rows:
-        gaps.append(row)
-        if not isinstance(row, GapRow):
-            yield from gaps
-            yield from rows
+def _with_data(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Yield all unless they are gaps only, which every capture has that was subscribed to trades."""
+    waiting: list[_Item] = []
+    for item in items:
+        waiting.append(item)
+        if not isinstance(item, GapRow | RemovedState):
+            yield from waiting
+            yield from items

@@ -18,8 +18,15 @@ from rlflow.data.history.stored_rows import StoredRow
 from rlflow.data.journal.segment import sync_directory
 from rlflow.data.store.captures import CaptureRecord
 from rlflow.errors import CommandError
-from rlflow.recordings.exported import ExportedOpening, closing_line, fetched_line, opening_line, row_line
-from rlflow.session.rows import DeltaRow, GapRow, SnapshotRow, TradeRow
+from rlflow.recordings.exported import (
+    ExportedOpening,
+    closing_line,
+    fetched_line,
+    opening_line,
+    removed_line,
+    row_line,
+)
+from rlflow.session.rows import DeltaRow, GapRow, RemovedState, SnapshotRow, TradeRow
 
 FORMATS: Final = ("ndjson", "parquet")
 
@@ -97,6 +104,10 @@ class LineTarget:
     def add(self, _record: CaptureRecord, row: StoredRow) -> None:
         """Write a row's line."""
         self._write(row_line(row))
+
+    def add_removal(self, removed: RemovedState) -> None:
+        """Write the line of a removed market."""
+        self._write(removed_line(removed))
 
     def end(self, record: CaptureRecord, *, is_whole: bool) -> None:
         """Write the line that closes a capture, if it was closed and nothing before that is left out."""
@@ -186,6 +197,9 @@ class ParquetTarget:
             if side in fields:
                 fields[side] = [{"price_e4": price, "size_e2": size} for price, size in fields[side]]
         self._add({"kind": _KINDS[type(row)], "capture_id": str(record.capture), **fields})
+
+    def add_removal(self, removed: RemovedState) -> None:
+        """Do nothing: it is no row."""
 
     def end(self, record: CaptureRecord, *, is_whole: bool) -> None:
         """Do nothing: how a capture ended shows in its gaps."""

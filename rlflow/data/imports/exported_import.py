@@ -10,6 +10,7 @@ from typing import TypeVar
 from uuid import UUID
 
 import attrs
+import msgspec
 
 from rlflow.data.store.captures import CaptureRecord
 from rlflow.errors import FrameRejectedError, RecordingError
@@ -106,10 +107,17 @@ class ExportedImport:
             if one.capture is not None:
                 self._begin(one.line, one.capture)
             events += one.line.event is not None
+            self._remember_removal(one.line)
             row = self._read(one, one.line.row)
             made += [] if row is None else [row]
         self.frames += events > 0
         self._add(lines[-1], made, is_data=events > 0)
+
+    def _remember_removal(self, line: ExportedLine) -> None:
+        """Keep a removed market for the next commit; those that the store has already are in the file, too."""
+        removed, pending = line.removal(), self._pending
+        if removed is not None and pending is not None:
+            pending.resume = msgspec.structs.replace(pending.resume, removed=(*pending.resume.removed, removed))
 
     def _read(self, one: _Numbered, read: Callable[[], T]) -> T:
         try:
@@ -151,4 +159,12 @@ class ExportedImport:
         rows = self._pending
         if rows is not None and rows.upto_frame > rows.after_frame:
             self.commit(rows)
-            self._pending = Rows(rows.capture, rows.upto_frame, rows.upto_frame, rows.received_ns, opened=rows.opened)
+            # What is removed stays so: the store has only what the last commit says.
+            self._pending = Rows(
+                rows.capture,
+                rows.upto_frame,
+                rows.upto_frame,
+                rows.received_ns,
+                opened=rows.opened,
+                resume=rows.resume,
+            )
