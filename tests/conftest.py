@@ -10,10 +10,15 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 
 from rlflow.data.embedded.shared_server import EmbeddedPostgres
 from tests.turns import turn
+
+# A machine that is busy is no fault of an example; what hangs is ended by the limit of the whole test.
+settings.register_profile("patient", settings.get_profile(settings.get_current_profile_name()), deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

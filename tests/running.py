@@ -77,6 +77,16 @@ class Running(Process):
     def post(self, path: str) -> Any:
         return httpx.post(self.url + path, json={}, timeout=ANSWER_LIMIT_S).raise_for_status().json()
 
+    def flush(self) -> None:
+        """Wait until all that has been received by now is in the database."""
+
+        def ask() -> bool | None:
+            answer = httpx.post(f"{self.url}/rl/admin/flush", json={}, timeout=ANSWER_LIMIT_S)
+            assert answer.status_code in {200, 503}, answer.text
+            return answer.is_success or None
+
+        wait_for("a flush", ask)
+
     def wait_status(self, what: str, is_so: Callable[[Any], bool], limit_s: float = START_LIMIT_S) -> Any:
         """Wait until /rl/status fulfils something, and return it."""
         return wait_for(what, lambda: status if is_so(status := self.ask("/rl/status")) else None, limit_s)
@@ -121,9 +131,10 @@ def service(directory: Path, *, program: Sequence[str] = RLFLOW, **environ: str)
 
 def _answers(running: Running) -> bool | None:
     try:
-        return httpx.get(f"{running.url}/rl/health", timeout=5) is not None
+        return httpx.get(f"{running.url}/rl/health", timeout=ANSWER_LIMIT_S) is not None
     except httpx.TransportError:
-        return None
+        # One that has ended already is for the test to judge.
+        return None if running.popen.poll() is None else False
 
 
 @contextmanager

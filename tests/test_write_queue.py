@@ -325,7 +325,7 @@ async def test_a_writer_that_had_nothing_to_do_is_not_late_when_something_comes(
             capture.frames([snapshot(1)])
             await pipeline.writer.flush()
             now = 1000.0
-            await trio.sleep(0.1)
+            await wait_until(lambda: pipeline.writer._progress_at == 1000.0)
             store.gate.clear()
             capture.frames([delta(2)])
             assert pipeline.writer.statistics().backlog_bytes > 0

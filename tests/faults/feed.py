@@ -95,7 +95,7 @@ class Feed:
 
     def new_gaps(self) -> Gaps:
         """Return the gap rows of books that were written since the last call."""
-        self.running.post("/rl/admin/flush")
+        self.running.flush()
         with psycopg.connect(self.world.database_url) as connection:
             rows = connection.execute(
                 """SELECT id, cause, market_ticker FROM rlflow_sim.rl_feed_gaps
@@ -107,7 +107,7 @@ class Feed:
 
     def open_gaps(self) -> int:
         """Return how many gap rows of books have no end yet."""
-        self.running.post("/rl/admin/flush")
+        self.running.flush()
         return int(self.query("SELECT count(*) FROM rlflow_sim.rl_feed_gaps WHERE to_ns IS NULL")[0][0])
 
     def query(self, text: str) -> list[Any]:

@@ -12,21 +12,22 @@ from rlflow.data.orderbook_client import OrderbookClient
 from rlflow.kalshi import book_repair, pending
 
 HASTY = (__file__,)
-SILENT_S = 2.0
+SILENT_S = 3.0
 LASTING_S = 2.0
 
 
 def hurry() -> None:
     """Make the waits short."""
-    connection.CONNECT_S = 2.0  # type: ignore[misc]
-    book_repair.SNAPSHOT_LIMIT_S = 0.5  # type: ignore[misc]
+    connection.CONNECT_S = 5.0  # type: ignore[misc]
+    book_repair.SNAPSHOT_LIMIT_S = 1.0  # type: ignore[misc]
     book_repair.MISSING_INTERVAL_S = 1.0  # type: ignore[misc]
-    pending.REPLY_LIMIT_S = 0.5  # type: ignore[misc]
-    quiet_feeds.QUIET_S = 1.5  # type: ignore[misc]
-    quiet_feeds.ANSWER_S = 0.5  # type: ignore[misc]
+    pending.REPLY_LIMIT_S = 1.0  # type: ignore[misc]
+    # Soon enough to keep a quiet line from being silent; on a dead one, the silence is what is noticed first.
+    quiet_feeds.QUIET_S = SILENT_S / 2  # type: ignore[misc]
+    quiet_feeds.ANSWER_S = SILENT_S  # type: ignore[misc]
     feeds.CLOCK_LIMIT_S = 0.2  # type: ignore[misc]
     _default(OrderbookClient, silent_s=SILENT_S, close_s=0.5)
-    _default(Backoff, first_s=0.02, cap_s=1.0, lasting_s=LASTING_S)
+    _default(Backoff, first_s=0.2, cap_s=5.0, lasting_s=LASTING_S)
 
 
 def _default(kind: type, **values: float) -> None:

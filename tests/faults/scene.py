@@ -159,7 +159,7 @@ def wait_component(running: Running, name: str, status: str) -> Any:
 
 def settled(running: Running) -> None:
     """Wait until all that has been received by now is in the database, and assert that the frames balance."""
-    running.post("/rl/admin/flush")
+    running.flush()
     assert running.ask("/rl/status")["accounting"]["balances"]
 
 

@@ -1,5 +1,7 @@
 """The line to the venue: half-open, silent, slow, torn, closed with any code, or by a venue that lets nobody stay."""
 
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,11 @@ def test_a_line_that_breaks_in_any_way_costs_one_gap(tmp_path: Path, database_ur
         a_frame_that_is_cut_in_two_is_no_frame(feed)
         a_slow_line_is_only_late(feed)
         every_way_to_close_is_one_gap_with_its_code(feed)
+
+
+def test_a_frame_that_is_too_large_ends_the_connection_only(tmp_path: Path, database_url: str) -> None:
+    """With the usual limit of silence: such a frame takes a busy machine seconds."""
+    with scene(tmp_path, database_url, rate=RATE) as world, feeding(world) as feed:
         a_frame_that_is_too_large_ends_the_connection_only(feed)
 
 
@@ -56,7 +63,14 @@ def books_that_are_mute_on_a_living_line_are_missed(feed: Feed) -> None:
 def a_quiet_market_is_asked_for_and_left_in_peace(feed: Feed) -> None:
     before, snapshots = feed.number, stored_snapshots(feed)
     feed.world.tell_venue("trading", {"is_on": False})
-    wait_for("three snapshots", lambda: stored_snapshots(feed) >= snapshots + 3 or None)
+    reasons: set[str] = set()
+
+    def is_asked() -> bool | None:
+        reasons.update(feed.reasons)
+        return stored_snapshots(feed) >= snapshots + 3 or None
+
+    wait_for("three snapshots", is_asked)
+    assert not reasons
     feed.world.tell_venue("trading", {"is_on": True})
     feed.strike({"kind": "unknown field"})
     feed.assert_whole()
@@ -108,6 +122,7 @@ def a_frame_that_is_too_large_ends_the_connection_only(feed: Feed) -> None:
         feed.wait_connection(before)
         feed.wait_well()
         assert feed.new_gaps() == everywhere(f"protocol error: Exceeded maximum message size: {LARGEST} bytes")
+    written(feed.running, feed.status()["write_queue"]["rows_written"] + 400)
 
 
 def stored_snapshots(feed: Feed) -> int:
@@ -151,12 +166,20 @@ def test_a_venue_that_lets_nobody_stay_is_asked_ever_more_seldom_until_a_connect
             feed.arm({"kind": "close", "number": 1}, behind=behind)
         before = feed.number
         feed.arm({"kind": "close"})
-        wait_for("the last of them", lambda: feed.number >= before + closed or None)
+        accepted = [moment_of(feed, before + nth) for nth in range(1, closed + 1)]
         assert feed.first["failures"] >= closed
+        waits = [later - sooner for sooner, later in pairwise(accepted)]
+        assert sum(waits[-2:]) > 2 * sum(waits[:2]), waits
         feed.wait_well()
         assert feed.open_gaps() == 0
         feed.new_gaps()
         a_connection_that_lasted_is_no_failure(feed)
+
+
+def moment_of(feed: Feed, number: int) -> float:
+    """Return when the venue had accepted so many connections, as soon as it has."""
+    wait_for(f"connection {number}", lambda: feed.number >= number or None)
+    return time.monotonic()
 
 
 def a_connection_that_lasted_is_no_failure(feed: Feed) -> None:

@@ -68,8 +68,7 @@ def test_what_neither_journal_nor_database_could_take_is_a_gap_and_the_rest_is_r
         wait_component(running, "database", "healthy")
         wait_component(running, "journal", "healthy")
         settled(running)
-        status = running.ask("/rl/status")
-        assert status["accounting"]["lost"] == status["books"]["dropped"] > 500
+        running.wait_status("all told", lambda at: at["accounting"]["lost"] == at["books"]["dropped"] > 500)
         stopped(running)
     world.assert_good()
     assert any("unavailable" in cause or "neither in the database" in cause for cause in causes(world))

@@ -25,8 +25,10 @@ def world(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def connecting(world: Scene) -> Iterator[None]:
     """The venue's machine is there, and says nothing."""
     world.to_venue.is_frozen = True
-    yield
-    world.to_venue.is_frozen = False
+    try:
+        yield
+    finally:
+        world.to_venue.is_frozen = False
 
 
 @contextlib.contextmanager
@@ -40,8 +42,10 @@ def subscribing(world: Scene) -> Iterator[None]:
 def snapshots(world: Scene) -> Iterator[None]:
     """Snapshots are on their way, so slowly that a stop falls in the middle of them."""
     world.to_venue.bytes_per_s = 2_000
-    yield
-    world.to_venue.bytes_per_s = None
+    try:
+        yield
+    finally:
+        world.to_venue.bytes_per_s = None
 
 
 PHASES: dict[str, tuple[Any, Callable[[Running], bool]]] = {
