@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import empty_database
 from tests.faults.scene import Scene, kill, more_written, scene, settled, stopped, wait_component, written
-from tests.running import wait_for
+from tests.running import Running, wait_for
 
 SCHEMA = "rlflow_sim"
 
@@ -25,15 +25,37 @@ def world(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def kill_over_and_over(world: Scene, kills: int, chance: random.Random) -> None:
     """Kill the service so many times, at random moments of its work, and let the last one stop properly."""
+    had: dict[str, int] = {}
     for _ in range(kills):
         with world.recording() as running:
             written(running, 100)
             time.sleep(chance.uniform(0, 0.4))
+            had |= received(running)
             kill(running)
     with world.recording() as running:
         written(running, 100)
         stopped(running)
     world.assert_good()
+    assert_kept(world, had)
+
+
+def received(running: Running) -> dict[str, int]:
+    """Return how many frames of its only capture the service says to have in its journal."""
+    status = running.ask("/rl/status")
+    (feed,) = status["feeds"]
+    assert status["captures"]["captures"] == 1
+    return {feed["capture"]: status["captures"]["journalled"]}
+
+
+def assert_kept(world: Scene, had: dict[str, int]) -> None:
+    """Assert that all that was received is accounted for, and that no gap hides any of it."""
+    committed = dict(world.execute(f"SELECT capture_id::text, committed_frame FROM {SCHEMA}.rl_captures"))
+    assert len(had) > 1
+    assert not {capture: frames for capture, frames in had.items() if committed.get(capture, -1) < frames}
+    lost = f"SELECT sum(dropped), count(*) FILTER (WHERE closed_ns IS NULL) FROM {SCHEMA}.rl_captures"
+    assert world.execute(lost) == [(0, 0)]
+    causes = {cause for (cause,) in world.execute(f"SELECT DISTINCT cause FROM {SCHEMA}.rl_feed_gaps")}
+    assert not [cause for cause in causes if "neither" in cause]
 
 
 def test_kill_9_at_random_moments_loses_no_received_frame(world: Scene) -> None:
