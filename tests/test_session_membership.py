@@ -99,6 +99,30 @@ def test_a_terminal_error_kills_the_subscription_while_the_socket_lives(line: Li
     assert line.record(Closed(cause="silent")).gaps == []
 
 
+@pytest.mark.parametrize("code", [10, 17, 25])
+def test_a_subscription_that_died_may_have_lost_all_since_it_was_last_heard(line: Line, code: int) -> None:
+    """Only its own numbers would show a hole; what other subscriptions sent meanwhile says nothing about it."""
+    last_ns = line.now_ns
+    line.receive(trade(2), trade(3), after_ms=60_000)
+    rows = line.receive(error(code, sid=1))
+    assert {(gap.channel, gap.from_frame, gap.from_ns) for gap in rows.gaps} == {("orderbook_delta", 4, last_ns)}
+
+
+def test_a_subscription_that_died_with_the_next_seq_has_lost_nothing_before(line: Line) -> None:
+    line.receive(trade(2), after_ms=60_000)
+    rows = line.receive(error(25, sid=1, seq=3))
+    assert {(gap.from_frame, gap.from_ns) for gap in rows.gaps} == {(rows.upto_frame, line.now_ns)}
+
+
+def test_a_subscription_that_died_without_data_may_have_lost_all_since_it_was_announced() -> None:
+    line = Line()
+    line.receive(subscribed(1, "orderbook_delta"), subscribed(2, "trade"))
+    announced_ns = line.now_ns
+    line.receive(snapshot(1), delta(2), after_ms=60_000)
+    (gap,) = line.receive(error(25, sid=2)).gaps
+    assert (gap.channel, gap.from_frame, gap.from_ns) == ("trade", 2, announced_ns)
+
+
 def test_other_errors_do_nothing_to_the_books(line: Line) -> None:
     rows = line.receive(error(27, sid=1, seq=3), {"type": "error", "id": 4, "msg": {"code": 10}}, delta(4))
     assert rows.gaps == []

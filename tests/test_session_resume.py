@@ -4,6 +4,7 @@ import json
 from uuid import UUID
 
 import pytest
+from msgspec import structs
 
 from rlflow.kalshi.notices import BooksInvalid
 from rlflow.session.records import Batch, Closed, Kind, local_batch
@@ -13,6 +14,7 @@ from tests.session_line import (
     OPENED,
     Line,
     delta,
+    error,
     gaps,
     line_with_two_books,
     snapshot,
@@ -101,6 +103,15 @@ def test_frames_lost_behind_a_resume_make_one_gap_a_book(line: Line) -> None:
     ]
     late = Batch(Kind.FRAMES, CAPTURE, 10, line.now_ns + 2 * MS, (json.dumps(snapshot(99)).encode(),))
     assert session.feed(late).gaps == []
+
+
+def test_a_state_that_does_not_say_when_a_subscription_was_heard_is_resumed_too(line: Line) -> None:
+    """One of an older version, whose subscription had no data yet."""
+    sids = tuple(structs.replace(sid, last_frame_no=0, last_received_ns=0) for sid in line.all.resume.sids)
+    state = structs.replace(line.all.resume, sids=sids)
+    session = Session.resume(ResumePoint(CAPTURE, line.session.upto_frame, line.opened, state, ()))
+    dead = Batch(Kind.FRAMES, CAPTURE, 6, line.now_ns + MS, (json.dumps(error(25, sid=2)).encode(),))
+    assert [gap.from_frame for gap in session.feed(dead).gaps if gap.channel == "trade"] == [5]
 
 
 def test_frames_that_were_processed_cannot_be_lost(line: Line) -> None:

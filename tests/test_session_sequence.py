@@ -116,9 +116,12 @@ def test_a_one_below_means_that_the_subscription_restarted(line: Line) -> None:
     assert gaps(line.receive(trade(1, trade_id="other"))) == [("trade", None, "the subscription restarted")]
 
 
-def test_a_subscription_announced_twice_restarted(line: Line) -> None:
+def test_a_subscription_announced_twice_restarted_after_it_was_last_heard(line: Line) -> None:
+    last_ns = line.now_ns
+    line.receive(trade(2), after_ms=60_000)
     rows = line.receive(subscribed(1, "orderbook_delta"), snapshot(1))
     assert gaps(rows) == [("orderbook_delta", ticker, "the subscription restarted") for ticker in "AB"]
+    assert {(gap.from_frame, gap.from_ns) for gap in rows.gaps} == {(4, last_ns)}
     assert line.is_valid("A")
 
 

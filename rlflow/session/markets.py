@@ -64,8 +64,7 @@ class Markets:
         is not known when.
         """
         if tracked.is_valid and tracked.sid is not None and tracked.sid != subscription.sid:
-            last = self.subscriptions[tracked.sid]
-            since = Place(last.last_frame_no, last.last_received_ns)
+            since = self.subscriptions[tracked.sid].last_heard or self._record.previous
             self._record.gap(ORDERBOOK, tracked.market_ticker, tracked.sid, TAKEN_OVER, since=since)
         self.move(tracked, subscription)
 

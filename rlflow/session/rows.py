@@ -154,7 +154,7 @@ class SidState(msgspec.Struct, frozen=True):
     tickers: tuple[str, ...]
     """Every market of the sid, whether its book is valid or not."""
     last_frame_no: int = 0
-    """The last frame that was accepted; a gap of the sid begins behind it."""
+    """The last frame that was accepted, or announced it; a gap of the sid begins behind it."""
     last_received_ns: Nanos = 0
     is_announced: bool = True
 

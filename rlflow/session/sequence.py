@@ -6,6 +6,7 @@ from typing import Final
 
 import attrs
 
+from rlflow.session.recorder import Place
 from rlflow.session.rows import SidState
 from rlflow.session.tracked import TrackedBook
 from rlflow.units import Nanos
@@ -63,6 +64,14 @@ class Subscription:
     """The keys of `books`, kept because the state is made for every batch; None: not made yet."""
 
     @property
+    def last_heard(self) -> Place | None:
+        """The last frame of it that counted, or its announcement: behind it, something may be missing.
+
+        None: it was resumed from a state of an older version, which does not say.
+        """
+        return Place(self.last_frame_no, self.last_received_ns) if self.last_frame_no else None
+
+    @property
     def last_seq(self) -> int | None:
         """The last accepted `seq`."""
         return None if self.expected_seq is None else self.expected_seq - 1
@@ -89,6 +98,10 @@ class Subscription:
         self.last_frame = frame
         self.last_frame_no = frame_no
         self.last_received_ns = received_ns
+
+    def hear(self, frame_no: int, received_ns: Nanos) -> None:
+        """Note that this frame is about the subscription, though it takes no place in its sequence."""
+        self.last_frame_no, self.last_received_ns = frame_no, received_ns
 
     def refuse_lower(self) -> bool:
         """Count a frame out of order; return whether it was one too many, and then count from the start again."""

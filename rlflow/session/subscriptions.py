@@ -115,7 +115,9 @@ class Subscriptions:
                 self._end(subscription)
             case Error():
                 if message.msg.code in TERMINAL_ERRORS and not subscription.is_dead:
-                    self._markets.lose(subscription, f"error {message.msg.code}", is_over=False)
+                    # What others sent since shows nothing: the venue drops what it queued for this one alone.
+                    since = subscription.last_heard
+                    self._markets.lose(subscription, f"error {message.msg.code}", since=since, is_over=False)
                     subscription.die()
         return True
 
@@ -131,14 +133,16 @@ class Subscriptions:
             subscription.is_announced = True
             return
         elif subscription.expected_seq is not None:
-            self._markets.lose(subscription, RESTARTED)
+            self._markets.lose(subscription, RESTARTED, since=subscription.last_heard)
         subscription.begin_anew()
+        subscription.hear(self._record.frame_no, self._record.received_ns)
         subscription.is_announced = True
         if message.seq is not None:
             subscription.accept(message.seq, frame, self._record.frame_no, self._record.received_ns)
 
     def _open(self, sid: int, channel: str) -> Subscription:
         subscription = self.by_sid[sid] = Subscription(sid, channel)
+        subscription.hear(self._record.frame_no, self._record.received_ns)
         self._reopen(subscription)
         return subscription
 
@@ -182,7 +186,7 @@ class Subscriptions:
         self._markets.lose(
             subscription,
             cause,
-            since=Place(subscription.last_frame_no, subscription.last_received_ns),
+            since=subscription.last_heard,
             # The venue may name 2**63 - 1, behind which nothing fits into the table.
             expected_seq=min(subscription.expected_seq or 0, 2**63 - 1),
             received_seq=seq,
