@@ -10,8 +10,8 @@
 --
 -- Names of frames. A capture is one connection to the venue (or one recorded in a file), from open to close. Every frame
 -- received in it has a number, frame_no, from 1; what we noted ourselves (opened, closed, stale) takes numbers of the
--- same counter, and opening is 0. (capture, frame_no) orders everything that a capture holds; time does not, because a
--- wall clock can be set back.
+-- same counter, and opening is 0. Frames that nothing could take have numbers too, and no rows. (capture, frame_no) orders
+-- everything that a capture holds; time does not, because a wall clock can be set back.
 
 
 -- One row: what this store is.

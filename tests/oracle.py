@@ -99,6 +99,13 @@ class Oracle:
         for ticker in tickers:
             self.books.setdefault(ticker, OracleBook()).distrust()
 
+    def drop(self) -> None:
+        """Frames are missing of which nothing is known; any number may come next."""
+        for sid, state in self.sids.items():
+            if not state.is_dead:
+                self._distrust(sid)
+                self.sids[sid] = OracleSid(state.is_book, is_announced=state.is_announced)
+
     def close(self) -> None:
         """The connection broke."""
         for book in self.books.values():

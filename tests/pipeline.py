@@ -32,6 +32,13 @@ def delta(seq: int) -> bytes:
     ).encode()
 
 
+def trade(seq: int) -> bytes:
+    return (
+        f'{{"type":"trade","sid":2,"seq":{seq},"msg":{{"trade_id":"{seq}","market_ticker":"{TICKER}",'
+        '"yes_price_dollars":"0.4500","count_fp":"2.00","taker_side":"yes"}}'
+    ).encode()
+
+
 @attrs.define
 class MemoryStore:
     """Keeps the compare-and-set rule of the real one; its troubles are switched on by tests."""

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import structs
 
 from rlflow.session.books import Limits
-from rlflow.session.records import Batch, Kind, Local, Opened, local_batch
+from rlflow.session.records import Batch, Dropped, Kind, Local, Opened, local_batch
 from rlflow.session.rows import Rows
 from rlflow.session.session import Session
 from tests.session_strategies import CAPTURE
@@ -31,10 +31,11 @@ class Line:
         raw = tuple(frame if isinstance(frame, bytes) else json.dumps(frame).encode() for frame in frames)
         return self._take(Batch(Kind.FRAMES, CAPTURE, self.session.upto_frame + 1, self.now_ns, raw))
 
-    def record(self, record: Local) -> Rows:
+    def record(self, record: Local, after_ms: int = 1) -> Rows:
         """Feed a local record."""
-        self.now_ns += MS
-        return self._take(local_batch(record, CAPTURE, self.session.upto_frame + 1, self.now_ns))
+        self.now_ns += after_ms * MS
+        number = self.session.upto_frame + (record.frames if isinstance(record, Dropped) else 1)
+        return self._take(local_batch(record, CAPTURE, number, self.now_ns))
 
     def _take(self, batch: Batch) -> Rows:
         rows = self.session.feed(batch)

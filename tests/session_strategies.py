@@ -5,7 +5,7 @@ from uuid import UUID
 import attrs
 from hypothesis import strategies as st
 
-from rlflow.session.records import Batch, Closed, Kind, Opened, local_batch
+from rlflow.session.records import Batch, Closed, Dropped, Kind, Opened, local_batch
 from tests.session_venue import FAULTS, LEGAL, START_NS, SUBSCRIBING, Step, Truth, Venue
 
 CAPTURE = UUID("019a0000-0000-7000-8000-000000000001")
@@ -31,6 +31,18 @@ class Stream:
     def frames(self) -> list[bytes]:
         return [frame for batch in self.batches if batch.kind is Kind.FRAMES for frame in batch.frames]
 
+    @property
+    def received(self) -> int:
+        """How many frames came, those included that were dropped."""
+        return sum(frames_of(batch) for batch in self.batches)
+
+
+def frames_of(batch: Batch) -> int:
+    """Return how many frames a batch accounts for."""
+    if batch.kind in (Kind.FRAMES, Kind.DROPPED):
+        return batch.last_frame_no - batch.after_frame
+    return 0
+
 
 def stream_of(venue: Venue, opened: Opened, sizes: list[int]) -> Stream:
     """Return what a venue has sent as batches of at most the given numbers of frames."""
@@ -49,7 +61,7 @@ def stream_of(venue: Venue, opened: Opened, sizes: list[int]) -> Stream:
         if item.pause_ns or not isinstance(item.content, bytes) or len(waiting) >= sizes[len(batches) % len(sizes)]:
             flush()
         received_ns += item.pause_ns
-        frame_no += 1
+        frame_no += item.content.frames if isinstance(item.content, Dropped) else 1
         if not isinstance(item.content, bytes):
             batches.append(local_batch(item.content, CAPTURE, frame_no, received_ns))
             continue

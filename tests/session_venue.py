@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from rlflow.orderbook import Levels
-from rlflow.session.records import Local, Stale
+from rlflow.session.records import Dropped, Local, Stale
 from rlflow.units import ONE_DOLLAR, format_count, format_price
 
 TICKERS = ("A", "B", "C")
@@ -34,6 +34,7 @@ LEGAL = (
 SUBSCRIBING = ("add", "delete", "resubscribe", "listing", "retrade", "refusal")
 FAULTS = (
     "lose",
+    "drop",
     "repeat",
     "swap",
     "resend",
@@ -273,6 +274,14 @@ class Venue:
         """A frame is lost, of either subscription."""
         (self.trade if self.c % 4 == 0 else self.do_change)()
         self.sent.pop()
+
+    def do_drop(self) -> None:
+        """Some frames were received, but nothing could take them."""
+        before = len(self.sent)
+        for _ in range(1 + self.b % 3):
+            (self.trade if self.c % 4 == 0 else self.do_change)()
+        del self.sent[before:]
+        self.put(Dropped(1 + self.b % 3, "nobody took them"))
 
     def do_repeat(self) -> None:
         self.put(self.sent[-1].content, self.sent[-1].truth)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rlflow.data.feed.capture_log import CaptureLog, new_capture_id
 from rlflow.data.journal.journal import Journal
 from rlflow.errors import FeedLostError, JournalFullError
-from rlflow.session.records import Batch, Closed, Kind, Opened, Stale
+from rlflow.session.records import Batch, Closed, Dropped, Kind, Opened, Stale
 
 OPENED = Opened("ws://venue", "sim", tickers=("A", "B"))
 
@@ -56,7 +56,7 @@ class Bench:
 
 
 def numbers(batches: Sequence[Batch]) -> list[int]:
-    return [number for batch in batches for number in range(batch.first_frame_no, batch.last_frame_no + 1)]
+    return [number for batch in batches for number in range(batch.after_frame + 1, batch.last_frame_no + 1)]
 
 
 def test_frames_and_local_records_share_one_count_from_the_opening_record_on() -> None:
@@ -131,10 +131,25 @@ def test_frames_that_nothing_takes_are_counted_and_confessed_before_the_next_one
     bench.received()
     bench.journal.is_full = False
     capture.frames([b"d"])
-    stale, frames = bench.journal.batches[-2:]
-    assert stale.local() == Stale(("A", "B"), "3 frames dropped: neither the journal nor the books took them")
-    assert (frames.first_frame_no, frames.frames) == (2, (b"d",))
-    assert bench.log.statistics().frames == 4
+    dropped, frames = bench.journal.batches[-2:]
+    assert dropped.local() == Dropped(3, "3 frames dropped: neither the journal nor the books took them")
+    assert (dropped.after_frame, dropped.last_frame_no) == (0, 3)
+    assert (frames.first_frame_no, frames.frames) == (4, (b"d",))
+    assert (capture.last_no, bench.log.statistics().frames) == (4, 4)
+
+
+def test_what_is_noted_behind_dropped_frames_comes_behind_their_confession() -> None:
+    bench = Bench(places=1)
+    capture = bench.log.begin(OPENED)
+    bench.journal.is_full = True
+    capture.frames([b"a", b"b"])
+    capture.stale(("A",), "no snapshot came")
+    capture.frames([b"c"])
+    bench.journal.is_full = False
+    capture.frames([b"d"])
+    kinds = [Kind.OPENED, Kind.DROPPED, Kind.STALE, Kind.DROPPED, Kind.FRAMES]
+    assert [batch.kind for batch in bench.journal.batches] == kinds
+    assert numbers(bench.journal.batches) == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_capture_that_nothing_could_tell_of_does_not_begin() -> None:
@@ -154,7 +169,7 @@ def test_an_end_that_nothing_takes_is_owed_and_comes_before_the_next_capture() -
     assert bench.log.statistics().owed_records == 2
     bench.journal.is_full = False
     bench.log.begin(OPENED)
-    assert [batch.kind for batch in bench.journal.batches] == [Kind.OPENED, Kind.STALE, Kind.CLOSED, Kind.OPENED]
+    assert [batch.kind for batch in bench.journal.batches] == [Kind.OPENED, Kind.DROPPED, Kind.CLOSED, Kind.OPENED]
     assert numbers(bench.journal.batches) == [0, 1, 2, 0]
     assert bench.log.statistics().owed_records == 0
 
@@ -227,6 +242,8 @@ def test_every_frame_is_kept_once_in_order_without_a_hole_or_counted_as_dropped(
         assert numbers(batches) == list(range(batches[-1].last_frame_no + 1))
         assert batches[-1].kind is Kind.CLOSED
     statistics = bench.log.statistics()
+    told = [batch.local() for batch in kept.values() if batch.kind is Kind.DROPPED]
+    assert sum(record.frames for record in told if isinstance(record, Dropped)) == statistics.dropped
     frames_kept = sum(len(batch.frames) for batch in kept.values() if batch.kind is Kind.FRAMES)
     assert statistics.frames == sent == frames_kept + statistics.dropped
     assert statistics.journalled + statistics.unprotected == frames_kept

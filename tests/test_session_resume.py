@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from rlflow.kalshi.notices import BooksInvalid
-from rlflow.session.records import Batch, Closed, Kind, local_batch
+from rlflow.session.records import Batch, Closed, Dropped, Kind, local_batch
 from rlflow.session.rows import ResumePoint, ResumeState
 from rlflow.session.session import Session
 from tests.session_line import (
@@ -18,6 +18,7 @@ from tests.session_line import (
     gaps,
     line_with_two_books,
     snapshot,
+    subscribed,
     trade,
 )
 from tests.session_replay import resume_point
@@ -71,6 +72,43 @@ def test_frames_that_were_lost_before_they_were_stored_are_counted_and_leave_gap
     rows = line.receive(delta(40), trade(17), snapshot(41))
     assert rows.gaps == []
     assert line.is_valid("A")
+
+
+def test_dropped_frames_are_lost_in_both_channels_since_the_last_that_was_taken(line: Line) -> None:
+    before_ns = line.now_ns
+    rows = line.record(Dropped(5_000, "no room"), after_ms=60_000)
+    assert (rows.after_frame, rows.upto_frame, rows.counts.dropped) == (5, 5_005, 5_000)
+    assert gaps(rows) == [
+        ("orderbook_delta", "A", "no room"),
+        ("orderbook_delta", "B", "no room"),
+        ("trade", None, "no room"),
+    ]
+    assert {(gap.frame_no, gap.from_frame, gap.from_ns) for gap in rows.gaps} == {(6, 5, before_ns)}
+    (trades,) = [gap for gap in rows.gaps if gap.channel == "trade"]
+    assert trades.to_ns == line.now_ns
+    assert [notice.cause for notice in line.session.take_notices() if isinstance(notice, BooksInvalid)] == [
+        "no room"
+    ] * 2
+    rows = line.receive(trade(1_700), delta(3_300), snapshot(3_301))
+    assert (rows.gaps, len(rows.trades)) == ([], 1)
+    assert line.is_valid("A")
+
+
+def test_the_first_trades_of_a_subscription_that_were_dropped_are_missing() -> None:
+    line = Line()
+    line.receive(subscribed(1, "orderbook_delta"), subscribed(2, "trade"))
+    line.record(Dropped(3, "no room"))
+    rows = line.receive(trade(3))
+    assert (len(rows.trades), gaps(line.all)) == (1, [("trade", None, "no room")])
+
+
+def test_dropped_frames_are_skipped_where_they_are_told_of_already(line: Line) -> None:
+    told = local_batch(Dropped(4, "no room"), CAPTURE, 9, line.now_ns + MS)
+    line.session.feed(told)
+    again = line.session.feed(told)
+    assert (len(again), again.counts.total(), again.upto_frame) == (0, 0, 9)
+    with pytest.raises(ValueError, match="frame 11 where 10 should follow"):
+        line.session.feed(local_batch(Dropped(4, "no room"), CAPTURE, 14, line.now_ns + MS))
 
 
 def test_the_lost_beginning_of_a_capture_is_a_gap_of_both_channels() -> None:

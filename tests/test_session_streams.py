@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from rlflow.orderbook import BookView, Levels
 from rlflow.session.books import Limits
-from rlflow.session.records import Batch, Closed, Kind, Stale
+from rlflow.session.records import Batch, Closed, Dropped, Kind, Stale
 from rlflow.session.rows import ROW_LISTS, Rows
 from rlflow.session.session import Session
 from tests.oracle import Oracle
 from tests.session_replay import feed_all, resume_point, standing
-from tests.session_strategies import CAPTURE, Stream, any_streams, legal_streams
+from tests.session_strategies import CAPTURE, Stream, any_streams, frames_of, legal_streams
 
 SMALL = Limits(checkpoint_deltas=3)
 
@@ -46,6 +46,8 @@ def tell(oracle: Oracle, batch: Batch) -> None:
     match batch.local():
         case Stale() as stale:
             oracle.stale(stale.tickers)
+        case Dropped():
+            oracle.drop()
         case Closed(is_complete=False):
             oracle.close()
 
@@ -106,11 +108,13 @@ def test_every_frame_is_counted_in_one_place(stream: Stream) -> None:
     session = Session(CAPTURE, SMALL)
     for batch in one_by_one(stream):
         rows = session.feed(batch)
-        assert rows.counts.total() == (batch.kind is Kind.FRAMES)
+        assert rows.counts.total() == frames_of(batch)
+        assert rows.counts.dropped == (frames_of(batch) if batch.kind is Kind.DROPPED else 0)
         data = [*rows.snapshots, *rows.deltas, *rows.trades]
         assert (rows.counts.stored == 1) == bool(data)
         assert rows.counts.rejected == len(rows.rejects)
-        assert {row.frame_no for name in ROW_LISTS for row in getattr(rows, name)} <= {batch.first_frame_no}
+        numbers = range(batch.after_frame + 1, batch.last_frame_no + 1)
+        assert {row.frame_no for name in ROW_LISTS for row in getattr(rows, name)} <= set(numbers)
         assert not any(row.traceback_digest for row in rows.rejects)
 
 
@@ -127,16 +131,16 @@ def test_batches_of_any_size_make_the_same_rows(stream: Stream) -> None:
 def test_rows_alone_give_every_valid_book_at_every_frame(stream: Stream) -> None:
     session = Session(CAPTURE, SMALL)
     batches = one_by_one(stream)
-    views = []
+    views = {}
     rows: Rows | None = None
     for batch in batches:
         made = session.feed(batch)
-        views.append({ticker: session.view(ticker) for ticker in session.books})
+        views[made.upto_frame] = {ticker: session.view(ticker) for ticker in session.books}
         rows = rows or made
         if rows is not made:
             rows.absorb(made)
     assert rows is not None
-    for frame_no, books in enumerate(views):
+    for frame_no, books in views.items():
         for ticker, view in books.items():
             found = standing(rows, ticker, frame_no)
             assert view.is_valid == (found is not None)
@@ -189,4 +193,4 @@ def test_sampling_thins_the_deltas_and_nothing_else(stream: Stream, rate: int) -
     assert kept.deltas == [row for row in all_rows.deltas if row.frame_no % rate == 0]
     assert (kept.trades, kept.gaps, kept.rejects) == (all_rows.trades, all_rows.gaps, all_rows.rejects)
     assert kept.counts.sampled_out == len(all_rows.deltas) - len(kept.deltas)
-    assert kept.counts.total() == len(stream.frames)
+    assert kept.counts.total() == stream.received

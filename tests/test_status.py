@@ -15,18 +15,19 @@ def with_parts(**parts: dict[str, Any]) -> Figures:
     return attrs.evolve(FIGURES, **{part: attrs.evolve(getattr(FIGURES, part), **new) for part, new in parts.items()})
 
 
-def test_dropped_and_lost_frames_are_told_apart_and_are_not_pending() -> None:
-    """100 are received, of which 5 got no number; of the 95 with one, 91 are stored, and 4 lost after the books."""
+@pytest.mark.parametrize("told", [0, 5])
+def test_dropped_frames_are_pending_until_the_store_calls_them_lost(told: int) -> None:
+    """100 are received and 5 of them dropped; the books see 95, of which 91 are stored, and 4 lost after the books."""
     figures = attrs.evolve(
         with_parts(
             captures={"journalled": 90, "unprotected": 5, "dropped": 5},
             books={"messages": 95, "dropped": 4},
             writer={"held_frames": 0},
         ),
-        stored=Counts(stored=91, dropped=4),
+        stored=Counts(stored=91, dropped=4 + told),
     )
     found = accounting(figures)
-    assert (found["dropped"], found["lost"], found["pending"], found["balances"]) == (5, 4, 0, True)
+    assert (found["dropped"], found["lost"], found["pending"], found["balances"]) == (5, 4 + told, 5 - told, True)
 
 
 def test_a_loss_that_is_not_told_yet_balances() -> None:

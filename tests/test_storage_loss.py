@@ -15,7 +15,7 @@ from rlflow.data.orderbook_state import OrderbookState
 from rlflow.errors import JournalFullError
 from rlflow.session.records import Batch, Opened
 from rlflow.session.rows import Rows
-from tests.pipeline import TICKER, MemoryStore, Pipeline, delta, snapshot, wait_until
+from tests.pipeline import TICKER, MemoryStore, Pipeline, delta, snapshot, trade, wait_until
 from tests.session_line import Frame, Line, subscribed
 from tests.session_line import delta as change
 from tests.session_line import snapshot as book_of
@@ -188,6 +188,65 @@ def test_a_delta_behind_a_loss_says_no_sizes_until_its_book_is_stored() -> None:
 def test_a_delta_behind_a_loss_says_its_sizes_again_behind_a_snapshot() -> None:
     _, made = bridged(change(3, "-50.00"), book_of(4), change(5), change(6))
     assert [(row.action, row.new_size) for row in made.deltas] == [(None, None), ("add", 600), ("add", 700)]
+
+
+@pytest.mark.parametrize("rows", [64, 1])
+async def test_frames_that_were_dropped_are_told_with_their_trades_and_counted_once(
+    journal: Journal, disk: Disk, rows: int
+) -> None:
+    """Whether the live rows say so, or the writer reads it in the journal."""
+    store = MemoryStore()
+    pipeline = Pipeline(journal, store, batches=2, rows=rows, batch_size=1)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipeline.run)
+            capture = await begin(pipeline)
+            capture.frames([trade(1)])
+            await pipeline.writer.flush()
+            disk.free = 0
+            # Nobody has a turn meanwhile: what the channel does not take is dropped.
+            for seq in range(2, 8):
+                capture.frames([delta(seq), trade(seq)])
+            disk.free = 100
+            capture.frames([snapshot(8), trade(8)])
+            for seq in range(9, 17):
+                capture.frames([delta(seq)])
+            capture.closed("line cut")
+            await pipeline.writer.flush()
+            books, captures = pipeline.books.statistics(), pipeline.log.statistics()
+            pipeline.send.close()
+    lost = [gap for gap in store.gaps if "frames dropped" in gap.cause]
+    assert {(gap.channel, gap.market_ticker) for gap in lost} == {("orderbook_delta", TICKER), ("trade", None)}
+    assert {(gap.frame_no, gap.from_frame) for gap in lost} == {(number, number - 1) for number in (9, 11, 13)}
+    assert captures.dropped == 6
+    assert store.counts.dropped == books.dropped + 6
+    assert captures.frames == store.counts.total() == store.frames[capture.id] - 1
+    assert books.messages == captures.journalled + captures.unprotected
+    assert (books.left_to_journal > 0) == (rows == 1)
+
+
+async def test_a_confession_that_is_lost_itself_counts_its_frames_once(disk: Disk, journal: Journal) -> None:
+    """The books hear of dropped frames, but nobody takes the rows that say so."""
+    store = MemoryStore()
+    pipeline = Pipeline(journal, store, batches=1, rows=1, batch_size=1)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipeline.run)
+            capture = await begin(pipeline)
+            await hold_up(pipeline, capture, 2)
+            seq = await lose_some(pipeline, capture, disk, 3)
+            while pipeline.log.statistics().dropped == 0:
+                capture.frames([delta(seq)])
+                seq += 1
+            await wait_until(lambda: pipeline.receive.statistics().current_buffer_used == 0)
+            capture.frames([delta(seq)])
+            await wait_until(lambda: pipeline.receive.statistics().current_buffer_used == 0)
+            store.gate.set()
+            await wait_until(lambda: store.frames[capture.id] == capture.last_no)
+            books, captures = pipeline.books.statistics(), pipeline.log.statistics()
+            pipeline.send.close()
+    assert store.counts.dropped == books.dropped + captures.dropped
+    assert store.counts.total() == captures.frames == capture.last_no
 
 
 class NoJournal:

@@ -16,9 +16,10 @@ from rlflow.session.rows import Counts
 def accounting(figures: Figures) -> dict[str, int | bool]:
     """Return where every received frame is; `balances` is whether the figures add up.
 
-    received = journalled + unprotected + dropped, where dropped frames got no number; what got one is stored, control,
-    duplicate, unknown, rejected, sampled out, lost (numbered, but lost to storage) or pending, and while the writer has
-    nothing to do, nothing is pending that the live books have seen.
+    received = journalled + unprotected + dropped, and received = stored + control + duplicate + unknown + rejected +
+    sampled out + lost + pending. Lost is what the store knows to be lost: dropped, or seen by the live books and then
+    lost to storage. Until it knows, that is pending; nothing else that the books have seen is, while the writer has
+    nothing to do.
     """
     captures, stored = figures.captures, figures.stored
     outcomes = msgspec.structs.asdict(stored)
@@ -29,7 +30,7 @@ def accounting(figures: Figures) -> dict[str, int | bool]:
         "unprotected": captures.unprotected,
         "dropped": captures.dropped,
         **outcomes,
-        "pending": captures.frames - captures.dropped - stored.total(),
+        "pending": captures.frames - stored.total(),
         "balances": captures.frames == captures.journalled + captures.unprotected + captures.dropped
         and _are_accounted_for(figures),
     }
@@ -38,12 +39,11 @@ def accounting(figures: Figures) -> dict[str, int | bool]:
 def _are_accounted_for(figures: Figures) -> bool:
     """Return whether each stage of the way has seen what it must have seen."""
     captures, books, writer, stored = figures.captures, figures.books, figures.writer, figures.stored
-    numbered, accounted = captures.journalled + captures.unprotected, stored.total()
-    if not numbered >= books.messages >= accounted:
+    taken, kept = captures.journalled + captures.unprotected, stored.total() - stored.dropped
+    if not taken >= books.messages >= kept:
         return False
     is_idle = not (writer.backlog_bytes or writer.channel_used or writer.held_frames)
-    untold = books.dropped - stored.dropped
-    return not is_idle or books.messages == accounted + untold
+    return not is_idle or books.messages == kept + books.dropped
 
 
 def status_json(service: Service) -> dict[str, object]:

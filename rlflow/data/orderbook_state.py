@@ -62,7 +62,7 @@ class BooksStatistics:
     left_to_journal: int
     """Row batches that the writer will read from the journal because its channel was full."""
     dropped: int
-    """Frames that neither the journal nor the writer's channel could take."""
+    """Frames that the books saw, but neither the journal nor the writer's channel could take."""
     latency: Latency
     """From the return of the socket read to the visible book."""
     channel_peak: int
@@ -241,10 +241,10 @@ class OrderbookState:
         if _has_room(rows):
             if loss is not None:
                 self._losses.pop(capture).bridge(made)
+                self._dropped += loss.frames
             elif capture in self._unlevel:
                 level(session, made)
             self._unlevel.discard(capture)
-            self._dropped += made.counts.dropped
             rows.send_nowait(made)
         elif not is_protected:
             self._losses[capture] = Loss.of(session, made) if loss is None else loss.and_of(made)

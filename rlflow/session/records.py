@@ -1,7 +1,8 @@
 """What a capture consists of: batches of received frames, and local records of what happened to the connection.
 
 A *capture* is one connection from open to close. Everything in it has a number: the opening record is 0, frames
-count from 1, and a local record in between takes the next number. Batches are the unit of the journal and of the
+count from 1, and a local record in between takes the next number; only what says that frames were dropped has no number
+of its own, but theirs. Batches are the unit of the journal and of the
 channels: one socket read gives one batch, and all its frames share one receive time.
 """
 
@@ -25,6 +26,8 @@ class Kind(enum.IntEnum):
     """One JSON `Closed`, the last number of the capture."""
     STALE = 4
     """One JSON `Stale`."""
+    DROPPED = 5
+    """One JSON `Dropped`, in the place of the last of the frames that it stands for."""
 
 
 class Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,9 +66,25 @@ class Stale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cause: str
 
 
-Local = Opened | Closed | Stale
+class Dropped(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Frames were received that neither the journal nor the books could take; nobody knows what they said.
 
-_LOCAL_TYPES: dict[Kind, type[Local]] = {Kind.OPENED: Opened, Kind.CLOSED: Closed, Kind.STALE: Stale}
+    Journals from before this record have a `Stale` in its place, which says less.
+    """
+
+    frames: int
+    """How many; it has the number of the last of them, and the numbers of all others stand nowhere."""
+    cause: str
+
+
+Local = Opened | Closed | Stale | Dropped
+
+_LOCAL_TYPES: dict[Kind, type[Local]] = {
+    Kind.OPENED: Opened,
+    Kind.CLOSED: Closed,
+    Kind.STALE: Stale,
+    Kind.DROPPED: Dropped,
+}
 _KINDS = {local: kind for kind, local in _LOCAL_TYPES.items()}
 
 
@@ -85,6 +104,12 @@ class Batch:
     end: int = -1
     arrived_ns: int = 0
     """Monotonic clock when the socket read returned; 0 when the batch was read back from the journal or a file."""
+
+    @property
+    def after_frame(self) -> int:
+        """The number behind which it goes on: the one before its first, or before all frames that were dropped."""
+        local = self.local() if self.kind is Kind.DROPPED else None
+        return self.first_frame_no - (local.frames if isinstance(local, Dropped) else 1)
 
     @property
     def last_frame_no(self) -> int:

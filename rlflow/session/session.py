@@ -15,7 +15,7 @@ from rlflow.session.books import Books, Limits
 from rlflow.session.markets import Markets
 from rlflow.session.reading import printable, read_envelope, read_trade
 from rlflow.session.recorder import Place, Recorder
-from rlflow.session.records import Batch, Closed, Kind, Local, Opened, Stale
+from rlflow.session.records import Batch, Closed, Dropped, Kind, Local, Opened, Stale
 from rlflow.session.resume import UNRESUMED, restore, state_of
 from rlflow.session.rows import ResumePoint, ResumeState, Rows, SnapshotRow
 from rlflow.session.sequence import ORDERBOOK, TRADE, Subscription
@@ -75,6 +75,8 @@ class Session:
                 frames raise nothing: they are rows too.
         """
         self._check(batch)
+        if batch.kind is Kind.DROPPED and batch.last_frame_no > self.upto_frame:
+            return self._take_dropped(batch)
         fresh = batch.frames[self.upto_frame + 1 - batch.first_frame_no :]
         received_ns = batch.received_ns if fresh else self._record.received_ns
         rows = Rows(self.capture, self.upto_frame, self.upto_frame, received_ns, start=batch.start, end=batch.end)
@@ -111,13 +113,20 @@ class Session:
         rows.resume = self.resume_state()
         return rows
 
+    def _take_dropped(self, batch: Batch) -> Rows:
+        record = batch.local()
+        assert isinstance(record, Dropped)
+        rows = self.lose(batch.last_frame_no, batch.received_ns, printable(record.cause))
+        rows.start, rows.end = batch.start, batch.end
+        return rows
+
     def _check(self, batch: Batch) -> None:
         if batch.capture != self.capture:
             raise ValueError(f"a batch of capture {batch.capture} in the session of {self.capture}")
         if self._is_closed and batch.last_frame_no > self.upto_frame:
             raise ValueError(f"frame {batch.last_frame_no} after the capture was closed by {self.upto_frame}")
-        if batch.first_frame_no > self.upto_frame + 1:
-            raise ValueError(f"frame {batch.first_frame_no} where {self.upto_frame + 1} should follow")
+        if batch.after_frame > self.upto_frame:
+            raise ValueError(f"frame {batch.after_frame + 1} where {self.upto_frame + 1} should follow")
         if (batch.kind is Kind.OPENED) != (batch.first_frame_no == 0):
             raise ValueError(
                 f"{batch.kind.name} has number {batch.first_frame_no}; only the opening record is number 0"

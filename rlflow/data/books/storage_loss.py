@@ -22,7 +22,9 @@ class Loss:
     since_ns: Nanos
     """Receive time of the first lost frame."""
     frames: int
-    """How many are lost, local records not counted."""
+    """How many of those that the books saw are lost, local records not counted."""
+    dropped: int
+    """How many had been dropped before, by a record that is lost now."""
     opened: Opened | None
     """The opening record, if it is among what was lost."""
     closed: Closed | None
@@ -31,11 +33,14 @@ class Loss:
     @classmethod
     def of(cls, session: Session, made: Rows) -> "Loss":
         """Return the loss of these rows."""
-        return cls(session, made.after_frame, made.first_received_ns, made.counts.total(), made.opened, made.closed)
+        nothing = cls(session, made.after_frame, made.first_received_ns, 0, 0, made.opened, None)
+        return nothing.and_of(made)
 
     def and_of(self, made: Rows) -> "Loss":
         """Return the loss of these rows too, which follow."""
-        return attrs.evolve(self, frames=self.frames + made.counts.total(), closed=made.closed)
+        dropped = made.counts.dropped
+        seen = made.counts.total() - dropped
+        return attrs.evolve(self, frames=self.frames + seen, dropped=self.dropped + dropped, closed=made.closed)
 
     def bridge(self, made: Rows) -> None:
         """Let `made` go on behind what is not lost: with gaps, then a checkpoint of every valid book.
@@ -44,7 +49,7 @@ class Loss:
         """
         made.gaps[:0] = self._gaps(made)
         made.deltas[:] = _without_unknown_sizes(made)
-        made.counts.dropped += self.frames
+        made.counts.dropped += self.frames + self.dropped
         made.after_frame, made.first_received_ns = self.after_frame, self.since_ns
         made.opened, made.closed = made.opened or self.opened, made.closed or self.closed
         level(self.session, made)

@@ -2,8 +2,8 @@
 
 Nothing here waits. Each batch goes to the journal first and then to the books' channel, and what that channel cannot
 take is read from the journal by its reader. If the journal is full, batches travel unprotected. Only if the channel is
-full too are frames dropped: they get no number, so that numbers stay without holes, they are counted, and a `Stale`
-record says so as soon as anything can be said.
+full too are frames dropped: they are counted, and as soon as anything can be said, a `Dropped` record takes their
+numbers, so that these stay without holes.
 """
 
 import os
@@ -17,7 +17,7 @@ import attrs
 import trio
 
 from rlflow.errors import FeedLostError, JournalFullError
-from rlflow.session.records import Batch, Closed, Kind, Local, Opened, Stale, local_batch
+from rlflow.session.records import Batch, Closed, Dropped, Kind, Local, Opened, Stale, local_batch
 from rlflow.units import Nanos
 
 
@@ -175,9 +175,10 @@ class Capture:
         self._log = log
         self._id = capture
         self.tickers = tickers
-        """The markets that are followed now; a loss of frames is a loss for each of them."""
+        """The markets that are followed now."""
         self._next_no = 1
         self._lost = 0
+        """Frames that were dropped and are not told of yet."""
 
     @property
     def id(self) -> UUID:
@@ -194,7 +195,7 @@ class Capture:
         if not frames:
             return
         if self._lost and self._log.pass_on(self._confession()):
-            self._next_no, self._lost = self._next_no + 1, 0
+            self._go_on()
         batch = self._log.frames_batch(self._id, self._next_no, frames)
         if self._lost:
             self._log.count(batch, is_taken=False)
@@ -209,18 +210,20 @@ class Capture:
 
     def closed(self, cause: str, code: int | None = None) -> None:
         """Record the end of the connection."""
-        if self._lost:
-            self._owe(self._confession())
         self._record(Closed(cause, code))
 
     def _confession(self) -> Batch:
         """Return the record of all frames that were dropped since the last one."""
         cause = f"{self._lost} frames dropped: neither the journal nor the books took them"
-        return self._log.local_batch(Stale(self.tickers, cause), self._id, self._next_no)
+        return self._log.local_batch(Dropped(self._lost, cause), self._id, self.last_no + self._lost)
+
+    def _go_on(self) -> None:
+        """Go on behind the frames that were just told of."""
+        self._next_no, self._lost = self._next_no + self._lost, 0
 
     def _record(self, record: Local) -> None:
-        self._owe(self._log.local_batch(record, self._id, self._next_no))
-
-    def _owe(self, batch: Batch) -> None:
-        self._log.owe(batch)
+        if self._lost:
+            self._log.owe(self._confession())
+            self._go_on()
+        self._log.owe(self._log.local_batch(record, self._id, self._next_no))
         self._next_no += 1

@@ -34,8 +34,8 @@ class KeptFrames:
                 # A segment is in both places for a moment, and what was cut off by a crash was appended anew.
                 if batch.last_frame_no < expected or batch.first_frame_no > upto_frame:
                     continue
-                if batch.first_frame_no > expected:
-                    raise _missing(capture, expected, batch.first_frame_no - 1)
+                if batch.after_frame >= expected:
+                    raise _missing(capture, expected, batch.after_frame)
                 expected = batch.last_frame_no + 1
                 yield batch
         if expected <= upto_frame:

@@ -75,9 +75,9 @@ class CatchUp:
         session = self._sessions.get(batch.capture)
         if session is None:
             session = self._sessions[batch.capture] = self._resume(batch)
-        if batch.first_frame_no > session.upto_frame + 1:
-            cause = f"frames up to {batch.first_frame_no - 1} are neither in the database nor in the journal"
-            self._add(session.lose(batch.first_frame_no - 1, batch.received_ns, cause))
+        if batch.after_frame > session.upto_frame:
+            cause = f"frames up to {batch.after_frame} are neither in the database nor in the journal"
+            self._add(session.lose(batch.after_frame, batch.received_ns, cause))
         self._add(session.feed(batch))
         self.frames += len(batch.frames) if batch.kind is Kind.FRAMES else 0
         if batch.kind is Kind.CLOSED:
