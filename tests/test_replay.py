@@ -421,24 +421,68 @@ def test_a_trade_that_only_another_capture_has_comes_at_its_time(database: Datab
     assert frames(replay(database, MARKET), names)[3:] == ["A delta 4", "B trade 6", "A delta 8"]
 
 
-@pytest.mark.parametrize("is_heard_elsewhere", [False, True])
-def test_a_gap_of_trades_is_told_unless_another_capture_heard_them(
-    database: Database, *, is_heard_elsewhere: bool
-) -> None:
-    older, newer = first(), first()
-    state = msgspec.structs.replace(older.resume.sids[0], sid=2, channel="trade", tickers=())
-    hour_ns = 3_600 * 10**9
-    lost = gap(
-        4, channel="trade", market_ticker=None, sid=2, received_ns=received(4) + hour_ns, from_ns=hour_ns + received(3)
-    )
-    lost = msgspec.structs.replace(lost, to_ns=lost.received_ns)
-    resume = msgspec.structs.replace(older.resume, sids=(*older.resume.sids, state) if is_heard_elsewhere else ())
-    later_ns = 2 * hour_ns + received(9)
+HOUR_NS = 3_600 * 10**9
+
+
+def trade_gap(market: str | None = None, **times: int | None) -> GapRow:
+    """Trades that a capture missed for a millisecond, an hour after its beginning."""
+    values = {"from_ns": HOUR_NS + received(3), "received_ns": HOUR_NS + received(4), "to_ns": HOUR_NS + received(4)}
+    return gap(4, channel="trade", market_ticker=market, sid=2, **values | times)
+
+
+def with_trades(rows: Rows, market: str = MARKET) -> Rows:
+    """The beginning of a capture that is subscribed to trades and to the book of a market."""
+    books = msgspec.structs.replace(rows.resume.sids[0], tickers=(market,))
+    trades = msgspec.structs.replace(books, sid=2, channel="trade", tickers=())
+    resume = msgspec.structs.replace(rows.resume, sids=(books, trades))
+    moved = [msgspec.structs.replace(row, market_ticker=market) for row in rows.snapshots]
+    return attrs.evolve(rows, snapshots=moved, deltas=[], trades=[], resume=resume, first_received_ns=received(0) + 1)
+
+
+def gaps_told(database: Database, older: Rows, lost: GapRow, newer: Rows, *made: DeltaRow | GapRow) -> list[GapRow]:
+    """Store both captures, of which one lost trades and the other made some rows, and replay the market."""
+    later_ns = 2 * HOUR_NS + received(9)
     database.commit([older, following(older, lost, received_ns=later_ns)])
-    database.commit([attrs.evolve(newer, first_received_ns=received(0) + 1, trades=[])])
-    database.commit([following(newer, delta(4, "yes", 4300, 1), resume=resume, received_ns=later_ns)])
-    gaps = [one.row for one in replay(database, MARKET) if isinstance(one.row, GapRow)]
-    assert gaps == ([] if is_heard_elsewhere else [lost])
+    database.commit([newer])
+    database.commit([following(newer, *made, received_ns=later_ns)])
+    return [one.row for one in replay(database, MARKET) if isinstance(one.row, GapRow) and one.row.channel == "trade"]
+
+
+def test_a_gap_of_trades_is_not_told_if_another_capture_heard_them(database: Database) -> None:
+    assert gaps_told(database, first(), trade_gap(), with_trades(first()), delta(4, "yes", 4300, 1)) == []
+
+
+@pytest.mark.parametrize("market", [None, MARKET])
+def test_a_gap_of_trades_is_told_if_the_other_capture_had_none(database: Database, market: str | None) -> None:
+    lost = trade_gap(market)
+    assert gaps_told(database, first(), lost, first(), delta(4, "yes", 4300, 1)) == [lost]
+
+
+def test_a_gap_of_trades_is_told_if_the_other_capture_had_trades_of_another_market(database: Database) -> None:
+    lost = trade_gap()
+    other = delta(4, "yes", 4300, 1, market_ticker="OTHER")
+    assert gaps_told(database, first(), lost, with_trades(first(), "OTHER"), other) == [lost]
+
+
+def test_a_gap_of_trades_is_told_if_the_other_capture_did_not_have_the_market_then(database: Database) -> None:
+    lost = trade_gap()
+    over = gap(4, from_ns=HOUR_NS, received_ns=HOUR_NS + received(3))
+    assert gaps_told(database, first(), lost, with_trades(first()), over) == [lost]
+
+
+def test_a_gap_of_trades_is_told_if_the_other_capture_had_none_any_more(database: Database) -> None:
+    """Its subscription to trades had died some time before, and its books went on."""
+    lost = trade_gap()
+    dead = trade_gap(from_ns=received(4), received_ns=received(4), to_ns=None)
+    assert gaps_told(database, first(), lost, with_trades(first()), dead) == [lost]
+
+
+def test_a_gap_of_trades_without_an_end_is_told_if_the_other_capture_ends_before(database: Database) -> None:
+    lost = trade_gap(to_ns=None)
+    older, newer = first(), with_trades(first())
+    database.commit([older, following(older, lost, received_ns=2 * HOUR_NS + received(9))])
+    database.commit([newer, following(newer, delta(4, "yes", 4300, 1), received_ns=HOUR_NS + received(5))])
+    assert lost in [one.row for one in replay(database, MARKET)]
 
 
 def test_trades_that_were_fetched_later_come_at_the_venues_time_and_close_their_gap(database: Database) -> None:

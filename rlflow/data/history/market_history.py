@@ -55,15 +55,19 @@ class MarketHistory:
         """Return whether all trades that are missing in a gap of this capture were fetched, or heard by another one."""
         if gap not in self.trade_gaps.get(key, ()):
             return True
-        until_ns = gap.received_ns if gap.to_ns is None else gap.to_ns
+        until_ns = self.records[key].last_received_ns if gap.to_ns is None else gap.to_ns
         return any(self._vouches(other, gap.from_ns, until_ns) for other in self.with_trades - {key})
 
     def _vouches(self, key: int, from_ns: Nanos, until_ns: Nanos) -> bool:
-        record = self.records[key]
-        if record.opened_ns + _SUBSCRIBED_WITHIN_NS > from_ns or record.last_received_ns < until_ns:
+        """Return whether a capture had the market, and so its trades, all that time."""
+        has_market = any(
+            stretch.key == key and stretch.begin.received_ns <= from_ns and until_ns <= stretch.end.received_ns
+            for stretch in self.stretches
+        )
+        if not has_market or self.records[key].opened_ns + _SUBSCRIBED_WITHIN_NS > from_ns:
             return False
         return not any(
-            lost.from_ns < until_ns and from_ns < (lost.received_ns if lost.to_ns is None else lost.to_ns)
+            lost.from_ns < until_ns and (lost.to_ns is None or from_ns < lost.to_ns)
             for lost in self.trade_gaps.get(key, ())
         )
 
