@@ -169,13 +169,15 @@ CREATE TABLE rl_feed_gaps (
     id            BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     capture       BIGINT NOT NULL REFERENCES rl_captures,
     channel       TEXT NOT NULL,            -- orderbook_delta or trade
-    market_ticker TEXT,                     -- NULL: every market of the subscription (trade)
+    market_ticker TEXT,                     -- NULL: every market of the subscription (trade, if it went on at once)
     sid           BIGINT,                   -- NULL: no subscription was known
     frame_no      BIGINT NOT NULL CHECK (frame_no >= 0),  -- where it was noticed
     received_ns   BIGINT NOT NULL,          -- when it was noticed
     from_frame    BIGINT NOT NULL,          -- the last frame known to be good
     from_ns       BIGINT NOT NULL,          -- its receive time
-    to_ns         BIGINT,                   -- when the next snapshot came, in whichever capture; NULL: still open
+    -- When its data went on; NULL: still open. A market's goes on with its next snapshot, in whichever capture; its
+    -- trades with one in a capture that is subscribed to trades, or with that subscription.
+    to_ns         BIGINT,
     cause         TEXT NOT NULL,            -- for people: a lost seq, a closed connection, a dead subscription, ...
     expected_seq  BIGINT,                   -- for a hole in the venue's sequence
     received_seq  BIGINT,

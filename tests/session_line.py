@@ -81,6 +81,10 @@ def gaps(rows: Rows) -> list[tuple[str, str | None, str]]:
     return [(gap.channel, gap.market_ticker, gap.cause) for gap in rows.gaps]
 
 
+def ends(rows: Rows) -> list[tuple[str, str | None]]:
+    return [(end.channel, end.market_ticker) for end in rows.gap_ends]
+
+
 def line_with_two_books(*, sparse_seq: bool = False) -> Line:
     """A connection with books of A and B on sid 1 up to seq 2, and trades on sid 2 up to seq 1."""
     line = Line(structs.replace(OPENED, sparse_seq=sparse_seq))

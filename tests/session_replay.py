@@ -11,6 +11,7 @@ import attrs
 from rlflow.orderbook import Book
 from rlflow.session.records import Batch, Opened
 from rlflow.session.rows import DeltaRow, ResumeBook, ResumePoint, Rows, SnapshotRow
+from rlflow.session.sequence import ORDERBOOK
 from rlflow.session.session import Session
 from tests.session_strategies import CAPTURE
 
@@ -54,8 +55,8 @@ def standing(rows: Rows, ticker: str, frame_no: int) -> Standing | None:
     if not snapshots:
         return None
     snapshot = snapshots[-1]
-    gaps = [row for row in rows.gaps if row.market_ticker == ticker and snapshot.frame_no < row.frame_no <= frame_no]
-    if gaps:
+    gaps = [row for row in rows.gaps if (row.channel, row.market_ticker) == (ORDERBOOK, ticker)]
+    if any(snapshot.frame_no < row.frame_no <= frame_no for row in gaps):
         return None
     deltas = [
         row for row in rows.deltas if row.market_ticker == ticker and snapshot.frame_no < row.frame_no <= frame_no

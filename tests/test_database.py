@@ -1,5 +1,6 @@
 """The store on a real PostgreSQL: what is written, exactly once, whatever breaks."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -12,13 +13,15 @@ import pytest
 from rlflow.data.database import Database
 from rlflow.data.store import postgres
 from rlflow.errors import DatabaseAwayError, OtherWriterError, StoreError
-from rlflow.session.records import Closed
+from rlflow.session.records import Batch, Closed, Kind, local_batch
 from rlflow.session.rows import Counts, RejectRow, ResumeState, Rows
+from rlflow.session.session import Session
 from tests.cut_line import breakable_line
 from tests.faults.line import line_to
 from tests.faults.scene import through, to_server
 from tests.rows_by_hand import (
     MARKET,
+    MS,
     NOON_NS,
     OPENED,
     closing,
@@ -32,6 +35,8 @@ from tests.rows_by_hand import (
     trade,
 )
 from tests.running import wait_for
+from tests.session_line import snapshot as snapshot_frame
+from tests.session_line import subscribed
 
 DAY_NS = 86_400 * 10**9
 
@@ -323,6 +328,36 @@ def test_a_snapshot_ends_the_open_gaps_of_its_market(database: Database) -> None
     ]
     database.commit([following(other, snapshot(30), gap_end(30))])
     assert fetch(database, ends)[2:] == [(8, MARKET, received(30)), (9, MARKET, received(30))]
+
+
+def connection_of(market: str, opened_ns: int, *, is_closed: bool = False) -> Rows:
+    """A connection with the book of one market and its trades, and perhaps its end."""
+    capture = uuid4()
+    session = Session(capture)
+    made = session.feed(local_batch(OPENED, capture, 0, opened_ns))
+    frames = (subscribed(1, "orderbook_delta"), subscribed(2, "trade"), snapshot_frame(1, market))
+    raw = tuple(json.dumps(frame).encode() for frame in frames)
+    made.absorb(session.feed(Batch(Kind.FRAMES, capture, 1, opened_ns + MS, raw)))
+    if is_closed:
+        made.absorb(session.feed(local_batch(Closed("line cut"), capture, 4, opened_ns + 2 * MS)))
+    return made
+
+
+def test_open_gaps_of_a_market_do_not_end_with_a_connection_of_others(database: Database) -> None:
+    back_ns = NOON_NS + 3_600 * 10**9
+    database.commit([connection_of("A", NOON_NS, is_closed=True)])
+    database.commit([connection_of("B", NOON_NS + 10**9)])
+    gaps = "SELECT channel, market_ticker, to_ns FROM rl_feed_gaps ORDER BY id"
+    assert fetch(database, gaps) == [("orderbook_delta", "A", None), ("trade", "A", None)]
+    database.commit([connection_of("A", back_ns)])
+    assert fetch(database, gaps) == [("orderbook_delta", "A", back_ns + MS), ("trade", "A", back_ns + MS)]
+
+
+def test_an_open_gap_without_a_market_of_an_older_store_ends_with_any_trades(database: Database) -> None:
+    rows = first()
+    database.commit([rows, following(rows, gap(4, channel="trade", market_ticker=None, sid=2))])
+    database.commit([connection_of("B", NOON_NS + 10**9)])
+    assert fetch(database, "SELECT to_ns FROM rl_feed_gaps") == [(NOON_NS + 10**9 + MS,)]
 
 
 def test_a_gap_that_ends_before_it_began_by_the_clock_ends_at_once(database: Database) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from rlflow.kalshi.notices import BooksInvalid, Heard
 from rlflow.session.records import Closed, Stale
-from tests.session_line import Line, delta, error, gaps, line_with_two_books, ok, snapshot, subscribed, trade
+from tests.session_line import Line, delta, ends, error, gaps, line_with_two_books, ok, snapshot, subscribed, trade
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def test_ok_lists_all_markets_and_drops_the_others_without_a_gap(line: Line) -> 
     assert rows.gaps == []
     assert set(line.session.books) == {"A"}
     assert line.session.take_changed() == {"A", "B"}
-    assert [gap.market_ticker for gap in line.record(Closed(cause="silent")).gaps] == ["A", None]
+    assert [gap.market_ticker for gap in line.record(Closed(cause="silent")).gaps] == ["A", "A"]
 
 
 def test_a_crossed_market_that_is_dropped_is_not_judged_any_more(line: Line) -> None:
@@ -36,14 +36,14 @@ def test_a_market_that_comes_back_was_missing_since_it_was_dropped(line: Line) -
     assert gap.to_ns is None
     assert not line.is_valid("B")
     rows = line.receive(snapshot(5, "B"))
-    assert [end.market_ticker for end in rows.gap_ends] == ["B"]
+    assert ends(rows) == [("orderbook_delta", "B"), ("trade", "B")]
     assert line.is_valid("B")
 
 
 def test_a_new_market_waits_for_its_snapshot_without_a_gap(line: Line) -> None:
     assert line.receive(ok(3, "A", "B", "C")).gaps == []
     assert line.session.books["C"].cause == "no snapshot yet"
-    assert [gap.market_ticker for gap in line.record(Closed(cause="silent")).gaps] == ["A", "B", "C", None]
+    assert [gap.market_ticker for gap in line.record(Closed(cause="silent")).gaps] == [*"ABC", *"ABC"]
 
 
 def test_a_dropped_market_that_a_stale_record_names_is_not_missing_any_more(line: Line) -> None:
@@ -92,8 +92,8 @@ def test_a_terminal_error_kills_the_subscription_while_the_socket_lives(line: Li
     assert isinstance(notices[0], Heard)
     assert notices[1] == BooksInvalid(1, ("A", "B"), f"error {code}")
     rows = line.receive(error(code, sid=2))
-    assert gaps(rows) == [("trade", None, f"error {code}")]
-    assert rows.gaps[0].to_ns is None
+    assert gaps(rows) == [("trade", ticker, f"error {code}") for ticker in "AB"]
+    assert {gap.to_ns for gap in rows.gaps} == {None}
     rows = line.receive(delta(4), trade(2))
     assert rows.counts.rejected == 2
     assert line.record(Closed(cause="silent")).gaps == []
@@ -123,6 +123,26 @@ def test_a_subscription_that_died_without_data_may_have_lost_all_since_it_was_an
     assert (gap.channel, gap.from_frame, gap.from_ns) == ("trade", 2, announced_ns)
 
 
+def test_lost_trades_go_on_with_the_next_subscription_for_each_market_that_is_there(line: Line) -> None:
+    line.receive(error(25, sid=2), ok(3, "A"))
+    assert ends(line.receive(snapshot(4))) == [("orderbook_delta", "A")]
+    assert ends(line.receive(subscribed(3, "trade"))) == [("trade", None), ("trade", "A")]
+    assert ends(line.receive(snapshot(5, "B"))) == [("orderbook_delta", "B"), ("trade", "B")]
+
+
+def test_lost_trades_do_not_go_on_for_a_market_whose_subscription_is_dead() -> None:
+    line = line_with_two_books()
+    line.receive(error(25, sid=1), error(25, sid=2))
+    assert ends(line.receive(subscribed(3, "trade"), subscribed(4, "orderbook_delta"))) == [("trade", None)]
+    assert ends(line.receive(snapshot(1, sid=4))) == [("orderbook_delta", "A"), ("trade", "A")]
+
+
+def test_trades_without_any_market_are_missing_without_a_name() -> None:
+    line = Line()
+    line.receive(subscribed(2, "trade"))
+    assert gaps(line.record(Closed(cause="silent"))) == [("trade", None, "silent")]
+
+
 def test_other_errors_do_nothing_to_the_books(line: Line) -> None:
     rows = line.receive(error(27, sid=1, seq=3), {"type": "error", "id": 4, "msg": {"code": 10}}, delta(4))
     assert rows.gaps == []
@@ -143,7 +163,7 @@ def test_a_book_that_another_subscription_takes_over_was_missing_since_the_first
     (gap,) = rows.gaps
     assert (gap.market_ticker, gap.sid, gap.cause) == ("A", 1, "another subscription took over")
     assert (gap.from_frame, gap.from_ns) == (heard.upto_frame, heard.received_ns)
-    assert [end.market_ticker for end in rows.gap_ends] == ["A"]
+    assert ends(rows) == [("orderbook_delta", "A"), ("trade", "A")]
     assert line.is_valid("A")
 
 

@@ -5,7 +5,7 @@ import pytest
 from rlflow.kalshi.notices import OUT_OF_ORDER, BooksInvalid, BookValid
 from rlflow.session.records import Opened
 from rlflow.session.rows import GapRow
-from tests.session_line import Line, delta, error, gaps, line_with_two_books, ok, snapshot, subscribed, trade
+from tests.session_line import Line, delta, ends, error, gaps, line_with_two_books, ok, snapshot, subscribed, trade
 from tests.session_venue import MS
 
 
@@ -40,7 +40,7 @@ def test_a_lost_frame_makes_every_book_of_the_subscription_stale(line: Line) -> 
 def test_a_book_is_valid_again_at_its_own_snapshot(line: Line) -> None:
     line.receive(delta(4))
     rows = line.receive(snapshot(5, "B"))
-    assert [(end.channel, end.market_ticker) for end in rows.gap_ends] == [("orderbook_delta", "B")]
+    assert ends(rows) == [("orderbook_delta", "B"), ("trade", "B")]
     assert line.is_valid("B")
     assert not line.is_valid("A")
     assert line.session.take_notices()[1:] == [BookValid(1, "B")]
@@ -148,7 +148,7 @@ def test_data_on_an_unknown_sid_announces_it_and_the_first_seq_is_its_base() -> 
     rows = line.receive(snapshot(7), delta(8), trade(3))
     assert rows.gaps == []
     assert rows.counts.stored == 3
-    assert [(end.channel, end.market_ticker) for end in rows.gap_ends] == [("orderbook_delta", "A"), ("trade", None)]
+    assert ends(rows) == [("orderbook_delta", "A"), ("trade", None), ("trade", "A")]
 
 
 def test_data_of_another_channel_than_its_subscription_is_refused(line: Line) -> None:

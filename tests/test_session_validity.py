@@ -150,7 +150,8 @@ def test_a_broken_connection_leaves_open_gaps_and_a_whole_recording_none(line: L
     assert gaps(rows) == [
         ("orderbook_delta", "A", "peer closed"),
         ("orderbook_delta", "B", "peer closed"),
-        ("trade", None, "peer closed"),
+        ("trade", "A", "peer closed"),
+        ("trade", "B", "peer closed"),
     ]
     assert {gap.to_ns for gap in rows.gaps} == {None}
     assert {(gap.from_frame, gap.from_ns) for gap in rows.gaps} == {(5, state.last_received_ns)}

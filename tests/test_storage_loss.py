@@ -249,6 +249,56 @@ async def test_a_confession_that_is_lost_itself_counts_its_frames_once(disk: Dis
     assert store.counts.total() == captures.frames == capture.last_no
 
 
+@pytest.mark.parametrize("dies", [True, False])
+async def test_trades_that_ended_in_a_loss_have_an_open_gap_of_each_market(
+    journal: Journal, disk: Disk, dies: bool
+) -> None:
+    store = MemoryStore()
+    pipeline = Pipeline(journal, store, rows=1, batch_size=1)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipeline.run)
+            capture = await begin(pipeline)
+            capture.frames([trade(1)])
+            await pipeline.writer.flush()
+            await hold_up(pipeline, capture, 2)
+            seq = await lose_some(pipeline, capture, disk, 3)
+            last = b'{"type":"error","sid":2,"seq":2,"msg":{"code":25,"msg":"x"}}' if dies else trade(2)
+            capture.frames([last])
+            await wait_until(lambda: pipeline.books.last_frame(capture.id) == capture.last_no)
+            store.gate.set()
+            await wait_until(lambda: store.frames[capture.id] == capture.last_no)
+            expected = [("trade", TICKER)] if dies else []
+            assert [(gap.channel, gap.market_ticker) for gap in store.open_gaps()] == expected
+            capture.frames([trade(1).replace(b'"sid":2', b'"sid":3'), delta(seq)])
+            await wait_until(lambda: store.frames[capture.id] == capture.last_no)
+            assert store.open_gaps() == []
+            pipeline.send.close()
+
+
+async def test_trades_that_go_on_again_in_a_loss_end_the_gaps_before_it(journal: Journal, disk: Disk) -> None:
+    """The rows that said so are lost."""
+    store = MemoryStore()
+    pipeline = Pipeline(journal, store, rows=1, batch_size=1)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipeline.run)
+            capture = await begin(pipeline)
+            capture.frames([trade(1)])
+            await pipeline.writer.flush()
+            capture.frames([b'{"type":"error","sid":2,"seq":2,"msg":{"code":25,"msg":"x"}}'])
+            await pipeline.writer.flush()
+            assert [(gap.channel, gap.market_ticker) for gap in store.open_gaps()] == [("trade", TICKER)]
+            await hold_up(pipeline, capture, 2)
+            await lose_some(pipeline, capture, disk, 3)
+            capture.frames([trade(1).replace(b'"sid":2', b'"sid":3')])
+            await wait_until(lambda: pipeline.books.last_frame(capture.id) == capture.last_no)
+            store.gate.set()
+            await wait_until(lambda: store.frames[capture.id] == capture.last_no)
+            assert store.open_gaps() == []
+            pipeline.send.close()
+
+
 class NoJournal:
     """A journal on a disk without any room."""
 

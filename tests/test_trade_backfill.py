@@ -19,7 +19,19 @@ from rlflow.data.sheets.trade_rows import MARGIN_NS, REACH_NS
 from rlflow.errors import DatabaseAwayError
 from rlflow.session.rows import Rows
 from tests.rest_venue import Answer, Asked, RestVenue, answer, rest_venue
-from tests.rows_by_hand import MARKET, NOON_NS, OPENED, closing, first, following, gap, received, snapshot, trade
+from tests.rows_by_hand import (
+    MARKET,
+    NOON_NS,
+    OPENED,
+    closing,
+    first,
+    following,
+    gap,
+    gap_end,
+    received,
+    snapshot,
+    trade,
+)
 
 LIMIT_S = 30
 SECOND = 10**9
@@ -57,6 +69,15 @@ def lossy() -> list[Rows]:
     """A capture that lost trades behind frame 3 and goes on with trades 4 and 5."""
     rows = first()
     return [rows, following(rows, trade_gap(4), trade(4), trade(5))]
+
+
+def sheet(database: Database, ticker: str, close_ms: int, open_ms: int = 0) -> None:
+    """Store when a market is to close."""
+    database.connection.execute(
+        """INSERT INTO rl_markets (market_ticker, event_ticker, status, open_ts_ms, close_ts_ms, sheet, fetched_ns)
+           VALUES (%s, 'E', 'active', %s, %s, '{}', 0)""",
+        (ticker, open_ms, close_ms),
+    )
 
 
 @attrs.define
@@ -140,11 +161,7 @@ async def test_only_markets_that_could_trade_are_asked_for(database: Database, d
         ("OPEN", 0, at_ms - 10_000),
         ("UNOPENED", at_ms + 60_000, at_ms + 90_000),
     ):
-        database.connection.execute(
-            """INSERT INTO rl_markets (market_ticker, event_ticker, status, open_ts_ms, close_ts_ms, sheet, fetched_ns)
-               VALUES (%s, 'E', 'active', %s, %s, '{}', 0)""",
-            (ticker, opens, closes),
-        )
+        sheet(database, ticker, closes, opens)
     past = Past([rest_trade(1, received(4), "OPEN"), rest_trade(2, received(4), "OTHER")])
     with trio.fail_after(LIMIT_S):
         async with rest_venue(past.answer) as venue, backfill(venue, database_url) as task:
@@ -157,7 +174,7 @@ async def test_only_markets_that_could_trade_are_asked_for(database: Database, d
 async def test_trades_of_an_ended_connection_are_fetched_until_the_market_is_heard_again(
     database: Database, database_url: str, is_late: bool
 ) -> None:
-    """The gap ends with the next subscription to trades, which may be one of other markets."""
+    """In older stores the gap names no market, and ends with the next subscription to trades, perhaps one of others."""
     rows = first()
     lost_ns = received(4)
     ended = attrs.evolve(closing(rows), gaps=[trade_gap(4, received_ns=lost_ns, from_ns=received(3))])
@@ -178,6 +195,46 @@ async def test_trades_of_an_ended_connection_are_fetched_until_the_market_is_hea
     assert max(ends) >= (lost_ns + 300 * SECOND) // SECOND
     assert len(ends) == (3 if is_late else 1)
     assert filled(database)[0] == (now_ns, 2)
+
+
+async def test_a_market_that_closed_before_it_was_heard_again_is_fetched_up_to_its_close(
+    database: Database, database_url: str
+) -> None:
+    rows = first()
+    lost = [trade_gap(4, market_ticker=market, to_ns=None) for market in ("CLOSED", "OPEN", "UNKNOWN")]
+    database.commit([rows, attrs.evolve(closing(rows), gaps=lost)])
+    close_ns = received(4) + 600 * SECOND
+    sheet(database, "CLOSED", close_ns // 10**6)
+    sheet(database, "OPEN", LATER_NS // 10**6 + 1)
+    past = Past([rest_trade(number, received(4) + number * SECOND, "CLOSED") for number in (17, 18)])
+    with trio.fail_after(LIMIT_S):
+        async with rest_venue(past.answer) as venue, backfill(venue, database_url) as task:
+            await task.fill()
+            await task.fill()
+    (asked,) = past.asked
+    assert asked.query["ticker"] == "CLOSED"
+    assert close_ns // SECOND <= int(asked.query["max_ts"]) < LATER_NS // SECOND
+    assert filled(database) == [(LATER_NS, 2), (None, None), (None, None)]
+
+
+async def test_a_market_that_comes_back_after_its_close_is_fetched_again_up_to_then(
+    database: Database, database_url: str
+) -> None:
+    """The venue had moved the close, and the data sheet did not say so yet."""
+    rows, back = first(), first()
+    lost = trade_gap(4, market_ticker=MARKET, to_ns=None)
+    database.commit([rows, attrs.evolve(closing(rows), gaps=[lost])])
+    sheet(database, MARKET, received(4) // 10**6)
+    past = Past([rest_trade(17, received(4) + 600 * SECOND)])
+    back_ns = received(4) + 700 * SECOND
+    with trio.fail_after(LIMIT_S):
+        async with rest_venue(past.answer) as venue, backfill(venue, database_url) as task:
+            await task.fill()
+            assert filled(database) == [(LATER_NS, 0)]
+            database.commit([back, following(back, gap_end(4, channel="trade", received_ns=back_ns))])
+            assert filled(database) == [(None, None)]
+            await task.fill()
+    assert filled(database) == [(LATER_NS, 1)]
 
 
 async def test_a_long_gap_is_asked_for_in_slices(database: Database, database_url: str) -> None:

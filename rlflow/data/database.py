@@ -31,9 +31,10 @@ _LOOK_AHEAD_NS: Nanos = 3_600 * 10**9
 _log = structlog.get_logger(__name__)
 
 # A gap of this capture ends at a later frame or the same; one of another capture ends if it began before. An empty text
-# stands for no market on both sides, so that the index on just this serves.
+# stands for no market on both sides, so that the index on just this serves. If trades were fetched up to the time at
+# which the market was to close, and it comes back, they have to be fetched up to then.
 _END_GAPS = """
-    UPDATE rl_feed_gaps SET to_ns = greatest(from_ns, %s)
+    UPDATE rl_feed_gaps SET to_ns = greatest(from_ns, %s), filled_ns = NULL, filled_trades = NULL
     WHERE to_ns IS NULL AND channel = %s AND coalesce(market_ticker, '') = %s
       AND CASE WHEN capture = %s THEN frame_no <= %s ELSE from_ns <= %s END"""
 

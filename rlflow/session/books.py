@@ -63,7 +63,7 @@ class Books:
         markets.crossed.pop(ticker, None)
         markets.changed.add(ticker)
         record.rows.snapshots.append(self._whole(tracked, "venue", message.sending_ts_ms, body.clock))
-        record.gap_end(ORDERBOOK, ticker)
+        markets.end_gaps(ticker)
         if book.is_crossed:
             self._begin_crossing(tracked, body.clock)
         record.rows.counts.stored += 1

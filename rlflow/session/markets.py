@@ -6,7 +6,7 @@ from rlflow.errors import FrameRejectedError
 from rlflow.kalshi.notices import BooksInvalid
 from rlflow.session.recorder import Place, Recorder
 from rlflow.session.rows import InvalidState, RemovedState
-from rlflow.session.sequence import ORDERBOOK, STORED, Subscription
+from rlflow.session.sequence import ORDERBOOK, STORED, TRADE, Subscription
 from rlflow.session.tracked import TrackedBook
 
 NO_SNAPSHOT = "no snapshot yet"
@@ -122,6 +122,23 @@ class Markets:
             since = Place(removed.frame_no, removed.received_ns)
             self._record.gap(channel, ticker, sid, CAME_BACK, since=since, is_over=is_over)
 
+    # -- going on ---------------------------------------------------------------------------------------------------
+
+    def end_gaps(self, ticker: str) -> None:
+        """Write that a market goes on with the snapshot at hand: its book, and its trades if any are subscribed."""
+        self._record.gap_end(ORDERBOOK, ticker)
+        if any(
+            subscription.channel == TRADE and not subscription.is_dead for subscription in self.subscriptions.values()
+        ):
+            self._record.gap_end(TRADE, ticker)
+
+    def end_trade_gaps(self) -> None:
+        """Write that trades go on: of every market that is there, and of what was lost without a name."""
+        self._record.gap_end(TRADE, None)
+        for ticker in sorted(self.tracked):
+            if not self._is_orphan(self.tracked[ticker]):
+                self._record.gap_end(TRADE, ticker)
+
     # -- losing trust -----------------------------------------------------------------------------------------------
 
     def distrust(self, tracked: TrackedBook, cause: str, since: Place | None = None) -> None:
@@ -161,7 +178,9 @@ class Markets:
     ) -> None:
         """Write that something of a subscription is missing, and stop trusting its books.
 
-        Of a channel that is not stored no row says so, but whoever listens to it is told.
+        Of a channel that is not stored no row says so, but whoever listens to it is told. Trades that go on do so for
+        all markets at once, and one row says it; those that do not go on for each market by itself, perhaps on another
+        connection than the next one.
 
         Args:
             subscription: The one that lost something.
@@ -176,7 +195,9 @@ class Markets:
             record.notices.append(BooksInvalid(subscription.sid, (), cause))
             return
         has_books = subscription.channel == ORDERBOOK
-        for ticker in subscription.books if has_books else (None,):
+        # A session that was resumed has its markets in another order.
+        markets = (None,) if is_over else sorted(self.tracked) or (None,)
+        for ticker in subscription.books if has_books else markets:
             record.gap(
                 subscription.channel,
                 ticker,

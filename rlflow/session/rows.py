@@ -74,8 +74,9 @@ class TradeRow(msgspec.Struct, frozen=True, gc=False):
 class GapRow(msgspec.Struct, frozen=True, gc=False):
     """From `from_frame` on (exclusive) this market's data cannot be trusted; ends with the next snapshot.
 
-    `market_ticker` is None on channels without books: every market of the subscription, and the gap ends where it was
-    noticed, unless the connection ended.
+    `market_ticker` is None on channels without books where the gap ends where it was noticed: every market of the
+    subscription. One that stays open names its market and ends with the market's next snapshot on a connection that
+    brings trades; it has None only if the capture had no market, and in older stores.
     """
 
     channel: str
@@ -95,7 +96,7 @@ class GapRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class GapEndRow(msgspec.Struct, frozen=True, gc=False):
-    """Ends every open gap of this market (None: of the channel) that began before `received_ns`."""
+    """Ends every open gap of this market (None: of the channel, that names none) that began before `received_ns`."""
 
     channel: str
     market_ticker: str | None

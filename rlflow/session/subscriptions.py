@@ -5,7 +5,7 @@ from rlflow.kalshi.messages import Control, Error, Ok, Subscribed, Unsubscribed
 from rlflow.kalshi.notices import OUT_OF_ORDER
 from rlflow.session.markets import Markets
 from rlflow.session.recorder import Place, Recorder
-from rlflow.session.sequence import ORDERBOOK, STORED, Subscription, Verdict
+from rlflow.session.sequence import ORDERBOOK, STORED, TRADE, Subscription, Verdict
 
 SEQUENCE_GAP = "sequence gap"
 RESTARTED = "the subscription restarted"
@@ -147,10 +147,10 @@ class Subscriptions:
         return subscription
 
     def _reopen(self, subscription: Subscription) -> None:
-        """Note that a channel without books goes on; books go on one by one, at their snapshots."""
-        if subscription.channel in STORED - {ORDERBOOK}:
-            self._markets.end_removal(subscription.channel, None, subscription.sid)
-            self._record.gap_end(subscription.channel, None)
+        """Note that trades go on, if it brings them; books go on one by one, at their snapshots."""
+        if subscription.channel == TRADE:
+            self._markets.end_removal(TRADE, None, subscription.sid)
+            self._markets.end_trade_gaps()
 
     def _end(self, subscription: Subscription) -> None:
         """Let a subscription go on the venue's word: without a gap, unless its data comes back."""

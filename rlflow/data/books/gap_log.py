@@ -30,7 +30,7 @@ class GapStatistics:
     """The gaps since the start."""
 
     rows: int
-    """One per market on the order book channel, one per subscription elsewhere."""
+    """One per market, or one for all trades of a subscription."""
     recent: tuple[GapEvent, ...]
     """The last events, newest first."""
 

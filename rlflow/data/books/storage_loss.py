@@ -47,15 +47,15 @@ class Loss:
 
         Deltas between them say no sizes: the tables do not know what led there.
         """
+        made.opened, made.closed = made.opened or self.opened, made.closed or self.closed
         made.gaps[:0] = self._gaps(made)
         made.deltas[:] = _without_unknown_sizes(made)
         made.counts.dropped += self.frames + self.dropped
         made.after_frame, made.first_received_ns = self.after_frame, self.since_ns
-        made.opened, made.closed = made.opened or self.opened, made.closed or self.closed
         level(self.session, made)
 
     def _gaps(self, made: Rows) -> list[GapRow]:
-        """Return the gap of every book, open until `level` ends it, and that of the trades."""
+        """Return the gap of every book, open until `level` ends it, and that of the trades, or of each market's."""
         sids = {ticker: book.sid for ticker, book in self.session.books.items()}
         for removed in made.resume.removed:
             if removed.channel == ORDERBOOK and removed.ticker is not None and removed.frame_no > self.after_frame:
@@ -68,20 +68,20 @@ class Loss:
             received_ns=self.since_ns,
             from_frame=self.after_frame,
             from_ns=self.since_ns,
-            to_ns=None if self._are_trades_missing(made) else made.received_ns,
+            to_ns=made.received_ns,
             cause=CAUSE,
         )
         books = [
             msgspec.structs.replace(trades, channel=ORDERBOOK, market_ticker=ticker, sid=sid, to_ns=None)
             for ticker, sid in sids.items()
         ]
-        return [*books, trades]
-
-    def _are_trades_missing(self, made: Rows) -> bool:
-        """Return whether trades were subscribed, but none come any more; the row that said so may be lost."""
-        is_closed = (made.closed or self.closed) is not None
-        are_dead = [is_closed or sid.is_dead for sid in made.resume.sids if sid.channel == TRADE]
-        return bool(are_dead) and all(are_dead)
+        if _trades_live(made) is not False:
+            return [*books, trades]
+        # The rows that said since when may be lost.
+        return [
+            *books,
+            *(msgspec.structs.replace(trades, market_ticker=ticker, to_ns=None) for ticker in sids or (None,)),
+        ]
 
 
 def _without_unknown_sizes(made: Rows) -> list[DeltaRow]:
@@ -101,4 +101,13 @@ def level(session: Session, made: Rows) -> None:
     """Bring the tables level with the live books: a checkpoint of every valid one, and the end of its gaps."""
     checkpoints = session.checkpoint_all()
     made.snapshots += checkpoints
-    made.gap_ends += [GapEndRow(ORDERBOOK, row.market_ticker, made.upto_frame, made.received_ns) for row in checkpoints]
+    for channel in (ORDERBOOK, TRADE) if _trades_live(made) else (ORDERBOOK,):
+        made.gap_ends += [
+            GapEndRow(channel, row.market_ticker, made.upto_frame, made.received_ns) for row in checkpoints
+        ]
+
+
+def _trades_live(made: Rows) -> bool | None:
+    """Return whether trades come behind these rows; None if they were never subscribed."""
+    lives = [made.closed is None and not sid.is_dead for sid in made.resume.sids if sid.channel == TRADE]
+    return any(lives) if lives else None

@@ -46,7 +46,7 @@ class AuditedGap:
     """None: still open."""
     cause: str
     rows: int
-    """How many rows of `rl_feed_gaps` say so, one per market on the order book channel."""
+    """How many rows of `rl_feed_gaps` say so: one per market, or one for all trades of a subscription."""
 
 
 @attrs.frozen

@@ -2,7 +2,7 @@
 
 A gap is filled a minute after its end, when all that was received meanwhile is in the tables, so that what came by
 another connection, or behind the gap, is not stored twice. Where the connection had ended, each market's trades are
-fetched up to when it was heard again, by whichever connection. Nothing waits for this task.
+fetched up to when it was heard again, by whichever connection, or closed. Nothing waits for this task.
 """
 
 import time
@@ -90,12 +90,15 @@ class TradeBackfill:
                 await self.flush()
             if limit.cancelled_caught:
                 return
+            before = self._statistics
             for left, gap in zip(range(len(gaps) - 1, -1, -1), gaps, strict=True):
                 if await self._fill_one(gap):
                     self._note(gaps=self._statistics.gaps + 1)
                 else:
                     put_off.add(gap.id)
                 self._note(waiting=left + len(put_off))
+            if filled := self._statistics.gaps - before.gaps:
+                _log.info("trade gaps filled", gaps=filled, trades=self._statistics.trades - before.trades)
 
     async def _fill_one(self, gap: TradeGap) -> bool:
         """Fill a gap, unless a market of it may come back yet; return whether that was done."""
@@ -103,26 +106,21 @@ class TradeBackfill:
         markets = await self._database.run(partial(markets_of, gap=gap, now_ns=now_ns))
         if gap.to_ns > now_ns - PATIENCE_NS and any(market.until_ns is None for market in markets):
             return False
-        found = 0
         whole = attrs.evolve(gap, to_ns=max([gap.to_ns, *(market.until_ns or now_ns for market in markets)]))
         for market in markets:
-            found += await self._fill_market(market.ticker, attrs.evolve(gap, to_ns=market.until_ns or now_ns))
+            await self._fill_market(market.ticker, attrs.evolve(gap, to_ns=market.until_ns or now_ns))
         tickers = [market.ticker for market in markets]
         await self._database.run(partial(note_filled, gap=whole, tickers=tickers, now_ns=self.wall_ns()))
-        _log.info("trade gap filled", gap=gap.id, markets=len(markets), trades=found)
         return True
 
-    async def _fill_market(self, ticker: str, gap: TradeGap) -> int:
-        """Store the trades of a market that were lost in a gap; return how many."""
-        found = 0
+    async def _fill_market(self, ticker: str, gap: TradeGap) -> None:
+        """Store the trades of a market that were lost in a gap."""
         for begin in range(gap.from_ms // 1000, gap.to_ms // 1000 + 1, SLICE_S):
             trades = await self._trades(ticker, begin, min(begin + SLICE_S, gap.to_ms // 1000 + 1))
             if trades:
                 store = partial(store_missing, ticker=ticker, trades=trades, now_ns=self.wall_ns())
                 stored = await self._database.run(store)
-                found += stored
                 self._note(trades=self._statistics.trades + stored)
-        return found
 
     async def _trades(self, ticker: str, min_ts: int, max_ts: int) -> list[RestTrade]:
         try:

@@ -20,14 +20,22 @@ REACH_NS: Final = 80 * 86_400 * 10**9
 _RECEIVED_WITHIN_NS: Final = 3_600 * 10**9
 _GAPS_AT_ONCE: Final = 100
 
+# What stays open is over for a market that has closed meanwhile.
 _GAPS: Final = """
-    SELECT id, capture, gap.market_ticker, from_ns, to_ns, coalesce(gap.received_ns >= closed_ns, false)
-    FROM rl_feed_gaps AS gap JOIN rl_captures USING (capture)
-    WHERE channel = 'trade' AND filled_ns IS NULL AND gap.received_ns > %s AND to_ns <= %s AND id <> ALL(%s)
+    SELECT id, capture, market_ticker, from_ns, over_ns, is_end
+    FROM (
+        SELECT id, capture, gap.market_ticker, from_ns, gap.received_ns,
+               coalesce(gap.received_ns >= closed_ns, false) AS is_end,
+               CASE WHEN to_ns IS NOT NULL THEN to_ns
+                    WHEN close_ts_ms IS NOT NULL THEN greatest(from_ns, close_ts_ms * 1000000) END AS over_ns
+        FROM rl_feed_gaps AS gap JOIN rl_captures USING (capture)
+        LEFT JOIN rl_markets AS sheet ON sheet.market_ticker = gap.market_ticker
+        WHERE channel = 'trade' AND filled_ns IS NULL) AS unfilled
+    WHERE received_ns > %s AND over_ns <= %s AND id <> ALL(%s)
     ORDER BY from_ns, id LIMIT %s"""
 
-# Whatever the capture had a book of, or was to have, unless it cannot have traded in the gap; and when it was heard
-# again, or closed.
+# Of a gap that names no market: whatever the capture had a book of, or was to have, unless it cannot have traded in the
+# gap; and when it was heard again, or closed.
 _MARKETS: Final = """
     SELECT subscribed.market_ticker, coalesce(
         (SELECT min(back.received_ns) FROM rl_orderbook_snapshots AS back
@@ -72,8 +80,8 @@ class TradeGap:
     from_ns: Nanos
     to_ns: Nanos
     is_end: bool = False
-    """Whether the connection ended with it. Then any connection that hears trades again has ended the gap, be it one of
-    other markets."""
+    """Whether the connection ended with it. If it names no market, as in older stores, then any connection that hears
+    trades again has ended it, be it one of other markets."""
 
     @property
     def from_ms(self) -> int:
