@@ -178,7 +178,7 @@ CREATE TABLE rl_feed_gaps (
     -- When its data went on; NULL: still open. A market's goes on with its next snapshot, in whichever capture; its
     -- trades with one in a capture that is subscribed to trades, or with that subscription.
     to_ns         BIGINT,
-    cause         TEXT NOT NULL,            -- for people: a lost seq, a closed connection, a dead subscription, ...
+    cause         TEXT NOT NULL,            -- for people: a lost seq, a closed connection, another book at the venue, ...
     expected_seq  BIGINT,                   -- for a hole in the venue's sequence
     received_seq  BIGINT,
     filled_ns     BIGINT,                   -- channel trade: when the trades of the time were asked for by REST

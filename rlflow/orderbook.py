@@ -170,6 +170,10 @@ class Book(_Quotes):
         levels = self._ladder(side)
         return tuple([(price, levels[price]) for price in reversed(levels)])
 
+    def equals(self, other: "Book") -> bool:
+        """Return whether another book has the same levels; O(levels)."""
+        return bool(self._yes == other._yes and self._no == other._no)
+
     def depth(self, side: Side, within: Price = ONE_DOLLAR) -> Count:
         """Return what is bid on a side in all, at most `within` below the best bid."""
         levels = self._ladder(side)

@@ -96,3 +96,16 @@ async def test_a_closed_capture_leaves_its_books_behind_invalid(pipeline: Pipeli
                 ("orderbook_delta", "peer closed", 1)
             ]
             pipeline.send.close()
+
+
+async def test_books_that_the_venue_contradicts_are_counted(pipeline: Pipeline) -> None:
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipeline.run)
+            capture = pipeline.log.begin(Opened(url="ws://test", environment="sim"))
+            asked = snapshot(2).replace(b'"seq"', b'"id":7,"seq"')
+            capture.frames([snapshot(1), asked, delta(3), asked.replace(b'"seq":2', b'"seq":4')])
+            await pipeline.writer.flush()
+            gaps = pipeline.books.statistics().gaps
+            assert (gaps.rows, gaps.contradicted) == (1, 1)
+            pipeline.send.close()

@@ -144,6 +144,36 @@ def test_a_stale_record_takes_back_all_behind_the_last_word_about_the_book(line:
     assert gap.from_frame == gap.frame_no - 1
 
 
+OTHER_BOOK: Frame = {"yes_dollars_fp": [["0.3000", "2.00"]]}
+
+
+def test_a_book_that_the_venue_contradicts_when_asked_has_a_gap_since_its_last_frame(line: Line) -> None:
+    heard = line.receive(delta(3))
+    line.receive(delta(4, ticker="B"))
+    rows = line.receive(snapshot(5, **OTHER_BOOK) | {"id": 7})
+    (gap,) = rows.gaps
+    assert (gap.market_ticker, gap.sid, gap.cause) == ("A", 1, "the venue's book was another")
+    assert (gap.from_frame, gap.from_ns) == (heard.upto_frame, heard.received_ns)
+    assert (gap.frame_no, gap.received_ns) == (rows.upto_frame, rows.received_ns)
+    assert [(end.market_ticker, end.frame_no) for end in rows.gap_ends] == [("A", rows.upto_frame)]
+    assert line.is_valid("A")
+    assert line.yes_bids() == ((3000, 200),)
+
+
+def test_a_book_that_the_venue_confirms_when_asked_has_no_gap(line: Line) -> None:
+    rows = line.receive(delta(3), snapshot(4, yes_dollars_fp=[["0.4000", "6.00"]]) | {"id": 7})
+    assert rows.gaps == []
+
+
+def test_a_snapshot_that_nobody_asked_for_contradicts_nothing(line: Line) -> None:
+    """The venue empties a book by one when its market closes."""
+    assert line.receive(snapshot(3, yes_dollars_fp=[], no_dollars_fp=[])).gaps == []
+
+
+def test_a_book_within_an_action_is_not_contradicted(line: Line) -> None:
+    assert line.receive(delta(3, **CROSSING, clock=9), snapshot(4, **OTHER_BOOK) | {"id": 7}).gaps == []
+
+
 def test_a_broken_connection_leaves_open_gaps_and_a_whole_recording_none(line: Line) -> None:
     state = line.all.resume
     rows = line.record(Closed(cause="peer closed", code=1006))

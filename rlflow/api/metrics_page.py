@@ -68,6 +68,7 @@ def _books(figures: Figures) -> Iterable[Metric]:
     yield _gauge("books_valid", "Books that can be trusted.", books.valid)
     yield _counter("book_lapses", "Books that were valid somewhere, and then nowhere.", books.lapses)
     yield _counter("gap_rows", "Gap rows made by the live books.", books.gaps.rows)
+    yield _counter("contradicted_books", "Books that the venue said to be others.", books.gaps.contradicted)
     yield _counter("messages", "Frames applied to the live books.", books.messages)
     latency = books.latency
     quantiles = GaugeMetricFamily(

@@ -16,6 +16,7 @@ from rlflow.session.tracked import TrackedBook
 from rlflow.units import Count, Nanos, Price, complement
 
 CROSSED = "crossed"
+CONTRADICTED = "the venue's book was another"
 IMPOSSIBLE_SIZE = "impossible size"
 
 
@@ -47,7 +48,11 @@ class Books:
         self._sample_rate = opened.sample_rate
 
     def take_snapshot(self, subscription: Subscription, message: OrderbookSnapshot) -> None:
-        """Replace a book; from here on it is valid, and this subscription's."""
+        """Replace a book; from here on it is valid, and this subscription's.
+
+        A valid one that was asked for must be as it is here already. By its clock the venue puts an answer behind every
+        change that it includes (protocol 4.4): where the book differs, changes are missing though no `seq` was.
+        """
         body, record, markets = message.msg, self._record, self._markets
         if subscription.channel != ORDERBOOK:
             raise FrameRejectedError(f"a snapshot on channel {subscription.channel}")
@@ -56,6 +61,10 @@ class Books:
         tracked = markets.follow(subscription, ticker)
         if not (tracked.is_valid and tracked.sid == subscription.sid):
             record.notices.append(BookValid(subscription.sid, ticker))
+        elif message.id is not None and tracked.is_settled and not tracked.book.equals(book):
+            # Without being asked, the venue sends an empty book when a market closes.
+            since = Place(tracked.last_frame_no, tracked.last_received_ns)
+            record.gap(ORDERBOOK, ticker, tracked.sid, CONTRADICTED, since=since)
         markets.take_over(tracked, subscription)
         tracked.touch(record.frame_no, record.received_ns, message.seq, message.sending_ts_ms)
         tracked.stand_on(book, body.clock, record.received_ns)
