@@ -2,12 +2,15 @@
 
 from collections import Counter
 from pathlib import Path
+from uuid import UUID
 
 import trio
 
 from rlflow.config import Settings
 from rlflow.exchange.config import ExchangeConfig
 from rlflow.exchange.markets.series import SeriesSpec
+from rlflow.exchange.wire.fault_kinds import FaultKind
+from rlflow.exchange.wire.faults import Fault
 from rlflow.exchange.wire.subscriptions import Limits
 from tests.following_world import World, following
 from tests.pipeline import wait_until
@@ -121,3 +124,34 @@ async def test_after_a_disconnection_the_markets_are_listed_anew(tmp_path: Path)
             await world.exchange.disconnect()
             await wait_until(lambda: world.parts.following.statistics().lists > lists)
             await world.wait_valid(1)
+
+
+async def test_a_line_that_stalls_is_passed_over_by_readers(tmp_path: Path) -> None:
+    tickers = many(3)
+    settings = Settings(market_tickers=tickers, redundant_feeds=2)
+    async with following(tmp_path, ExchangeConfig(keys={}, tickers=tickers, rate=200), settings) as world:
+        await world.wait_valid(3)
+        await wait_until(lambda: len(world.pipeline.store.snapshots) >= 6)
+        await wait_until(lambda: len(shown(world, tickers)) == 1)
+        [older] = shown(world, tickers)
+        captures = [lane.feed.capture for lane in world.status().feeds if lane.feed.capture is not None]
+        # Which of the venue's connections is the older capture's is not known: each stalls once.
+        for number in (1, 2):
+            begun = [world.pipeline.books.last_frame(capture) or 0 for capture in captures]
+            assert world.exchange.inject(Fault(FaultKind.STALL_WRITES, connection=number, seconds=3)) == 1
+            await wait_until(lambda begun=begun: have_moved(world, captures, begun))  # type: ignore[misc]
+        assert all(any(view.capture != older for view in world.seen[ticker][1:]) for ticker in tickers)
+        assert world.pipeline.books.statistics().lapses == 0
+        assert not world.gaps()
+
+
+def shown(world: World, tickers: tuple[str, ...]) -> set[UUID]:
+    """Return the captures whose books readers see."""
+    views = [world.pipeline.books.view(ticker) for ticker in tickers]
+    return {view.capture for view in views if view is not None}
+
+
+def have_moved(world: World, captures: list[UUID], begun: list[int]) -> bool:
+    """Return whether all captures have gone on for so long that none of them can be stalled any more."""
+    frames = [world.pipeline.books.last_frame(capture) or 0 for capture in captures]
+    return all(now > 400 + before for now, before in zip(frames, begun, strict=True))

@@ -80,7 +80,7 @@ class OrderbookState:
         self._clock_ns = clock_ns
         self._cursor = journal.end
         self._sessions: dict[UUID, Session] = {}
-        self._shown = ShownBooks(self._sessions)
+        self._shown = ShownBooks(self._sessions, clock_ns)
         self._listeners: dict[UUID, Listener] = {}
         self._losses: dict[UUID, Loss] = {}
         self._unlevel: set[UUID] = set()
@@ -174,6 +174,7 @@ class OrderbookState:
                 continue
             await self._read_journal(self._journal.end, rows)
             self._tell_losses(rows)
+            self._shown.overtake()
 
     async def _drain(self, batches: trio.MemoryReceiveChannel[Batch], rows: trio.MemorySendChannel[Rows]) -> None:
         """Take what is there already, for one slice: without a turn of the loop for each batch, as waiting costs."""

@@ -128,8 +128,11 @@ class Books:
 
         None if nothing was changed: the snapshot below includes it already, or the book turned out to be wrong.
         """
-        if tracked.base_clock is not None and body.clock is not None and body.clock <= tracked.base_clock:
-            return None
+        clock = body.clock
+        if clock is not None:
+            if tracked.base_clock is not None and clock <= tracked.base_clock:
+                return None
+            tracked.last_clock = clock
         crossing = tracked.crossing
         # Without clock and time, every delta is an action of its own.
         if crossing is not None and (group is None or group != crossing.group):

@@ -24,6 +24,8 @@ class TrackedBook:
     """Set while the book is crossed and the venue's action that crossed it may not be complete."""
     base_clock: int | None = None
     """The clock of the venue's snapshot below: changes up to it are included. None after a checkpoint."""
+    last_clock: int | None = None
+    """The venue's clock of the last change that it includes; None while the venue names none. No row depends on it."""
     snapshot_ns: Nanos = 0
     deltas_since: int = 0
     """Deltas since the last stored snapshot."""
@@ -51,6 +53,7 @@ class TrackedBook:
         """Become the book of a snapshot of the venue."""
         self.book = book
         self.cause = self.crossing = None
+        self.last_clock = clock
         self.anchor(clock, received_ns)
 
     def anchor(self, base_clock: int | None, received_ns: Nanos) -> None:

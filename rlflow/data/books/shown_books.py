@@ -1,16 +1,18 @@
-"""Which capture's book of a market readers see: one where it is valid, and of those the oldest.
+"""Which capture's book of a market readers see: one where it is valid, and of those the oldest that keeps up.
 
 Several captures may keep a market's book at once, because it comes over two connections, or because it moves from one
 to another. Readers are told when what they see changes, a switch of capture included, and of nothing else.
 """
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 from uuid import UUID
 
 import attrs
 
 from rlflow.data.books.book_listeners import BookSubscription
+from rlflow.data.books.overtaking import Overtaking
 from rlflow.data.store.removals import NOT_SUBSCRIBED
 from rlflow.orderbook import BookView
 from rlflow.session.session import Session
@@ -23,10 +25,13 @@ class ShownBooks:
 
     Args:
         sessions: those of the open captures, the oldest first; changed by their owner only.
+        clock_ns: the time, never going back.
     """
 
-    def __init__(self, sessions: Mapping[UUID, Session]) -> None:
+    def __init__(self, sessions: Mapping[UUID, Session], clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._sessions = sessions
+        self._clock_ns = clock_ns
+        self._overtaking = Overtaking()
         self._keepers: dict[str, tuple[Session, ...]] = {}
         self._shown: dict[str, Session] = {}
         self._last_views: dict[str, BookView] = {}
@@ -96,19 +101,27 @@ class ShownBooks:
     def publish(self, session: Session, changed: Iterable[str]) -> None:
         """Take note that these books of a session changed, became valid or invalid, came or went."""
         visible = set()
-        books, valid = session.books, self._valid
+        books, shown, valid, contested = session.books, self._shown, self._valid, self._overtaking.contested
         for ticker in changed:
-            keepers = self._keepers.get(ticker, ())
             book = books.get(ticker)
-            if book is not None and keepers == (session,) and book.is_valid == (ticker in valid):
-                # Nearly every change is one of the only book that there is, and leaves it as good as it was.
+            is_shown = book is not None and book.is_valid and shown.get(ticker) is session
+            if is_shown and ticker in valid and ticker not in contested:
+                # Nearly every change is one of the book that is shown, and leaves it as good as it was.
                 visible.add(ticker)
                 continue
-            if (book is not None) != (session in keepers):
+            if (book is not None) != (session in self._keepers.get(ticker, ())):
                 self._recount(ticker)
             if self._choose(ticker, session):
                 visible.add(ticker)
         self._notify(visible)
+        if self._overtaking.is_waiting:
+            self.overtake()
+
+    def overtake(self) -> None:
+        """Turn to the younger books of markets whose oldest has fallen behind by now."""
+        while (ticker := self._overtaking.next_due(self._clock_ns())) is not None:
+            if self._choose(ticker, self._shown[ticker]):
+                self._notify({ticker})
 
     def retire(self, session: Session) -> None:
         """Take note that a session's capture has ended; it must be out of the sessions already."""
@@ -138,7 +151,7 @@ class ShownBooks:
     def _choose(self, ticker: str, changed: Session) -> bool:
         """Choose whose book of a market is shown; return whether a change of this session's book can be seen."""
         before, keepers = self._shown.get(ticker), self._keepers.get(ticker, ())
-        chosen = next((session for session in keepers if session.books[ticker].is_valid), None)
+        chosen = self._best(ticker, [session for session in keepers if session.books[ticker].is_valid])
         shown = chosen or (keepers[0] if keepers else None)
         if chosen is not None and not self._is_left(ticker):
             self._valid.add(ticker)
@@ -151,6 +164,19 @@ class ShownBooks:
             del self._shown[ticker]
             self._last_views[ticker] = _last_view(changed, ticker)
         return shown is changed or before is not shown
+
+    def _best(self, ticker: str, valid: list[Session]) -> Session | None:
+        """Return the oldest of the sessions whose book is valid, unless it has fallen behind; then the foremost."""
+        if not valid:
+            self._overtaking.forget(ticker)
+            return None
+        clocks = [session.books[ticker].last_clock or 0 for session in valid]
+        oldest, foremost = clocks[0], max(clocks)
+        if foremost == oldest:
+            self._overtaking.forget(ticker)
+        elif self._overtaking.is_overtaken(ticker, oldest, foremost, self._clock_ns()):
+            return valid[clocks.index(foremost)]
+        return valid[0]
 
 
 def _last_view(session: Session, ticker: str) -> BookView:
