@@ -363,3 +363,10 @@ def test_a_snapshot_may_never_be_made() -> None:
     assert [each["msg"].get("market_ticker") for each in frames] == [None, "A"]
     assert desk.say(command(2, "update_subscription", action="get_snapshot", sid=1, market_ticker="B")) == []
     assert [each["seq"] for each in desk.publish(delta("B"))] == [2]
+
+
+def test_changes_of_one_market_may_be_left_out() -> None:
+    desk = Desk(None, Fault(FaultKind.MUTE_MARKET, ticker="B", number=2, count=0))
+    desk.say(subscribe(1, "A", "B", channels=[ORDERBOOK]))
+    frames = desk.publish(delta("B"), delta("B"), delta("A"), delta("B"), delta("A"))
+    assert [(each["seq"], each["msg"]["market_ticker"]) for each in frames] == [(3, "B"), (4, "A"), (5, "A")]

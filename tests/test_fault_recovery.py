@@ -11,8 +11,9 @@ from rlflow.exchange.wire.faults import Fault, parameters
 from rlflow.exchange.wire.items import ORDERBOOK, TRADE
 from tests.fault_world import FaultWorld
 
-# A change between two ticks is one like any other to a collector that does not know the ticks.
-BELIEVED = {FaultKind.OFF_GRID}
+# A change between two ticks is one like any other to a collector that does not know the ticks; and a change that is
+# left out without a number is missed by nobody who does not ask.
+BELIEVED = {FaultKind.OFF_GRID, FaultKind.MUTE_MARKET}
 KINDS = sorted(set(FaultKind) - BELIEVED, key=lambda kind: kind.value)
 
 HARMLESS = {
@@ -118,8 +119,9 @@ def test_faults_add_up() -> None:
     assert world.connections == 2
 
 
-def test_a_change_between_two_ticks_is_believed_until_the_next_snapshot() -> None:
-    world = FaultWorld((Fault(FaultKind.OFF_GRID, number=5, connection=1),), tickers=("A",))
+@pytest.mark.parametrize("kind", [FaultKind.MUTE_MARKET, FaultKind.OFF_GRID])
+def test_a_wrong_book_that_nothing_shows_is_believed_until_the_next_snapshot(kind: FaultKind) -> None:
+    world = FaultWorld((Fault(kind, number=5, connection=1),), tickers=("A",))
     with pytest.raises(AssertionError, match="A"):
         world.run(5)
     world.venue.receive(

@@ -1,14 +1,17 @@
 """The roster's sources: REST that may be away, events, the clock; and what feeds do when a market opens."""
 
 from collections.abc import Callable, Iterable, Sequence
+from uuid import UUID
 
 import attrs
 import pytest
 import trio
 import trio.testing
 
-from rlflow.data.following.feeds import Feeds, Lane
+from rlflow.data.books.silences import Silence
+from rlflow.data.following.feeds import CLOCK_LIMIT_S, Feeds, Lane
 from rlflow.data.following.following import LIST_INTERVAL_S, PAUSE_S, RETRY_S, Following, MarketLists
+from rlflow.data.following.quiet_feeds import ANSWER_S, QUIET_S
 from rlflow.data.orderbook_client import FeedState, FeedStatus
 from rlflow.errors import FeedLostError, VenueAwayError
 from rlflow.kalshi.lifecycle import LIFECYCLE, EventFeeUpdate, FeeUpdate, MarketEvent, MarketLifecycle
@@ -151,8 +154,8 @@ class StillFeed:
     async def run(self, stop: trio.Event) -> None:
         await stop.wait()
 
-    def distrust(self, cause: str) -> None:
-        self.distrusted.append(cause)
+    def distrust(self, cause: str, tickers: Sequence[str] | None = None) -> None:
+        self.distrusted.append(cause if tickers is None else ", ".join(tickers))
 
     def follow(self, tickers: Sequence[str]) -> None:
         self.follows.append(tickers)
@@ -171,6 +174,10 @@ class StillFeed:
 class StillBooks:
     valid: set[str] = attrs.Factory(set)
     retained: tuple[str, ...] = ()
+    silent: list[Silence] = attrs.Factory(list)
+
+    def silences(self, capture: UUID | None, tickers: Iterable[str], now_ns: int) -> list[Silence]:  # noqa: ARG002
+        return [silence for silence in self.silent if silence.ticker in tickers]
 
     def is_valid(self, ticker: str) -> bool:
         return ticker in self.valid
@@ -200,6 +207,28 @@ async def test_a_feed_that_says_nothing_about_books_is_asked_and_then_not_believ
         stop.set()
     cause = "the venue does not answer about books"
     assert [(feed.asked, feed.distrusted) for feed in made] == [([], []), (["B"], [cause])]
+
+
+async def test_a_book_that_is_quiet_beside_others_is_asked_for_and_then_not_believed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    made: list[StillFeed] = []
+
+    def make(lane: Lane) -> StillFeed:
+        made.append(StillFeed(lane))
+        return made[-1]
+
+    books, stop = StillBooks(), trio.Event()
+    feeds = Feeds(Following(Roster(("A", "B"), ())), make, books, capacity=10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feeds.run, stop)
+        await trio.sleep(1)
+        books.silent = [Silence("B", 7, QUIET_S, has_changed=True, is_contradicted=False)]
+        await trio.sleep(CLOCK_LIMIT_S)
+        assert (made[0].asked, made[0].distrusted) == (["B"], [])
+        await trio.sleep(ANSWER_S + CLOCK_LIMIT_S)
+        assert (made[0].asked[0], made[0].distrusted[0]) == ("B", "B")
+        stop.set()
 
 
 async def test_a_market_that_opens_without_a_book_is_asked_for(autojump_clock: trio.testing.MockClock) -> None:

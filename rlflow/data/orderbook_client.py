@@ -181,10 +181,10 @@ class OrderbookClient:
             self._conversation.follow(tickers)
             self._capture.tickers = tuple(tickers)
 
-    def distrust(self, cause: str) -> None:
-        """Write down that no book of the open connection can be trusted until its next snapshot."""
+    def distrust(self, cause: str, tickers: Sequence[str] | None = None) -> None:
+        """Write down that these books of the open connection (None: all) are not trusted until their next snapshot."""
         if self._capture is not None and self._state == "connected":
-            self._capture.stale(self._capture.tickers, cause)
+            self._capture.stale(self._capture.tickers if tickers is None else tuple(tickers), cause)
 
     async def run(self, stop: trio.Event) -> None:
         """Record until `stop` is set (then close properly) or the task is cancelled (then cut).

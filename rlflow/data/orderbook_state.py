@@ -16,6 +16,7 @@ import trio
 from rlflow.data.books.book_listeners import BookSubscription, Listener
 from rlflow.data.books.gap_log import GapLog, GapStatistics
 from rlflow.data.books.shown_books import ShownBooks
+from rlflow.data.books.silences import Silence, silences
 from rlflow.data.books.storage_loss import Loss, level
 from rlflow.kalshi.notices import Notice
 from rlflow.metrics import Histogram, Latency
@@ -23,6 +24,7 @@ from rlflow.orderbook import BookView
 from rlflow.session.records import Batch, Kind
 from rlflow.session.rows import Rows
 from rlflow.session.session import Session
+from rlflow.units import Nanos
 
 # Catching up shares the loop with the feeds: nothing between two awaits may take much longer than this.
 SLICE_S = 0.002
@@ -118,6 +120,11 @@ class OrderbookState:
     def is_valid(self, ticker: str) -> bool:
         """Return whether the market's book can be trusted now. O(1)."""
         return self._shown.is_valid(ticker)
+
+    def silences(self, capture: UUID | None, tickers: Iterable[str], now_ns: Nanos) -> list[Silence]:
+        """Return for how long nothing was heard, in one capture, of each of these markets whose book is valid there."""
+        session = None if capture is None else self._sessions.get(capture)
+        return [] if session is None else silences(session, tickers, now_ns)
 
     def retain(self, tickers: Iterable[str]) -> None:
         """Forget the last views of all other markets."""

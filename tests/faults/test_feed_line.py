@@ -1,14 +1,16 @@
 """The line to the venue: half-open, silent, slow, torn, closed with any code, or by a venue that lets nobody stay."""
 
 import time
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from rlflow.session.books import CONTRADICTED
 from tests.faults.feed import RATE, Feed, everywhere, feeding, hasty_feeding
 from tests.faults.hasty import SILENT_S
-from tests.faults.scene import scene, written
+from tests.faults.scene import MARKETS, scene, written
 from tests.running import wait_for
 
 LARGEST = 8 * 2**20
@@ -21,6 +23,8 @@ def test_a_line_that_breaks_in_any_way_costs_one_gap(tmp_path: Path, database_ur
         a_venue_that_falls_silent_is_left(feed)
         books_that_are_mute_on_a_living_line_are_missed(feed)
         a_quiet_market_is_asked_for_and_left_in_peace(feed)
+        a_market_that_is_mute_beside_others_is_asked_for(feed)
+        a_mute_market_for_which_nobody_answers_is_not_ready(feed)
         a_frame_that_is_cut_in_two_is_no_frame(feed)
         a_slow_line_is_only_late(feed)
         every_way_to_close_is_one_gap_with_its_code(feed)
@@ -75,6 +79,37 @@ def a_quiet_market_is_asked_for_and_left_in_peace(feed: Feed) -> None:
     feed.strike({"kind": "unknown field"})
     feed.assert_whole()
     assert feed.number == before
+
+
+def a_market_that_is_mute_beside_others_is_asked_for(feed: Feed) -> None:
+    before = feed.number
+    feed.arm({"kind": "mute market", "ticker": MARKETS[0], "count": 0})
+    found: Counter[tuple[str, str]] = Counter()
+
+    def look() -> bool | None:
+        found.update(feed.new_gaps())
+        return found.total() >= 3 or None
+
+    wait_for("three gaps", look)
+    assert found.keys() == {(CONTRADICTED, MARKETS[0])}
+    assert feed.number == before
+    leave_fault(feed)
+
+
+def a_mute_market_for_which_nobody_answers_is_not_ready(feed: Feed) -> None:
+    lacking = MARKETS[0]
+    feed.arm(
+        {"kind": "mute market", "ticker": lacking, "count": 0}, {"kind": "no snapshot", "ticker": lacking, "count": 0}
+    )
+    wait_for("an unready service", lambda: any(f"no valid book of {lacking}" in each for each in feed.reasons) or None)
+    leave_fault(feed)
+
+
+def leave_fault(feed: Feed) -> None:
+    """Go on with a new connection, which the fault is not for."""
+    feed.break_off()
+    feed.wait_well()
+    feed.new_gaps()
 
 
 def a_frame_that_is_cut_in_two_is_no_frame(feed: Feed) -> None:

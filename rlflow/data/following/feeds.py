@@ -6,24 +6,28 @@ Only `run` opens and closes feeds; what ends a feed for good ends all of them.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import suppress
 from typing import Final, Protocol
+from uuid import UUID
 
 import attrs
 import structlog
 import trio
 
+from rlflow.data.books.silences import Silence
 from rlflow.data.following.assignment import Assignment
 from rlflow.data.following.following import Following
+from rlflow.data.following.quiet_books import QuietBooks
 from rlflow.data.following.quiet_feeds import Doubt, QuietFeeds
 from rlflow.data.orderbook_client import FeedStatus
 from rlflow.errors import FeedLostError
 from rlflow.kalshi.notices import Notice
 from rlflow.units import Nanos
 
-CLOCK_LIMIT_S: Final = 30.0
-"""A wall clock that was set is noticed after so long."""
+CLOCK_LIMIT_S: Final = 10.0
+"""A wall clock that was set is noticed after so long, and so is what has become quiet."""
+UNANSWERED: Final = "the venue does not answer about books"
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -43,8 +47,8 @@ class Feed(Protocol):
         """Ask for new snapshots; FeedLostError while not connected."""
         ...
 
-    def distrust(self, cause: str) -> None:
-        """Write down that no book of the open connection can be trusted until its next snapshot."""
+    def distrust(self, cause: str, tickers: Sequence[str] | None = None) -> None:
+        """Write down that these books of the open connection (None: all) are not trusted until their next snapshot."""
         ...
 
     def statistics(self) -> FeedStatus:
@@ -57,6 +61,10 @@ class Books(Protocol):
 
     def is_valid(self, ticker: str) -> bool:
         """Return whether a market's book can be trusted now."""
+        ...
+
+    def silences(self, capture: UUID | None, tickers: Iterable[str], now_ns: Nanos) -> list[Silence]:
+        """Return for how long nothing was heard, in one capture, of each of these markets whose book is valid there."""
         ...
 
     def retain(self, tickers: Iterable[str]) -> None:
@@ -114,6 +122,9 @@ class _Running:
     lane: Lane
     feed: Feed
     stop: trio.Event = attrs.Factory(trio.Event)
+    capture: UUID | None = None
+    quiet_books: QuietBooks = attrs.Factory(QuietBooks)
+    """Of this capture."""
 
 
 class Feeds:
@@ -266,12 +277,26 @@ class Feeds:
             asked = next((ticker for ticker in one.lane.tickers if ticker in alive), None)
             if asked is None:
                 continue
-            doubt = self._quiet.judge(one.lane.name, one.feed.statistics().books_silent_s, trio.current_time())
+            status = one.feed.statistics()
+            doubt = self._quiet.judge(one.lane.name, status.books_silent_s, trio.current_time())
             with suppress(FeedLostError):
                 if doubt is Doubt.ASK:
                     one.feed.resnapshot([asked])
                 elif doubt is Doubt.DISTRUST:
-                    one.feed.distrust("the venue does not answer about books")
+                    one.feed.distrust(UNANSWERED)
+                elif not self._quiet.is_doubted(one.lane.name):
+                    self._look_after_books(one, status.capture, alive)
+
+    def _look_after_books(self, one: _Running, capture: UUID | None, alive: Set[str]) -> None:
+        """Do the same, one by one, for the books of a feed that does say something."""
+        if capture != one.capture:
+            one.capture, one.quiet_books = capture, QuietBooks()
+        tickers = [ticker for ticker in one.lane.tickers if ticker in alive]
+        doubts = one.quiet_books.judge(self._books.silences(capture, tickers, self._wall_ns()), trio.current_time())
+        if doubts.distrust:
+            one.feed.distrust(UNANSWERED, doubts.distrust)
+        if doubts.ask:
+            one.feed.resnapshot(doubts.ask)
 
 
 def _nothing(_notice: Notice) -> None:

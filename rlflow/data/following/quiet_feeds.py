@@ -31,6 +31,10 @@ class QuietFeeds:
         self._asked_at: dict[str, float] = {}
         self._distrusted: set[str] = set()
 
+    def is_doubted(self, name: str) -> bool:
+        """Return whether a feed was asked and has not answered."""
+        return name in self._asked_at
+
     def judge(self, name: str, quiet_s: float | None, now: float) -> Doubt:
         """Return what is to be done about a feed now; each once, until it says something about books again.
 

@@ -35,6 +35,7 @@ class FaultKind(enum.Enum):
     CHANNEL_FAILURE = "channel failure"
     SLOW_CONSUMER = "slow consumer"
     NO_SNAPSHOT = "no snapshot"
+    MUTE_MARKET = "mute market"
     OK_WITHOUT_SEQ = "ok without seq"
     # The answer to a command.
     REFUSAL = "refusal"
@@ -56,6 +57,8 @@ class Target(enum.Enum):
     DELTA = enum.auto()
     SNAPSHOT = enum.auto()
     """A snapshot that is about to be made."""
+    CHANGE = enum.auto()
+    """A change of a book that is about to be sent."""
     OK = enum.auto()
     """An `ok` that would carry a number."""
     COMMAND = enum.auto()
@@ -109,6 +112,7 @@ TRAITS: Final[dict[FaultKind, Trait]] = {
     FaultKind.CHANNEL_FAILURE: Trait(Target.FRAME, "Error 10 behind the frame; the subscription is dead.", ()),
     FaultKind.SLOW_CONSUMER: Trait(Target.FRAME, "Error 25 behind the frame; the subscription is dead.", ()),
     FaultKind.NO_SNAPSHOT: Trait(Target.SNAPSHOT, "The snapshot never comes, and takes no number."),
+    FaultKind.MUTE_MARKET: Trait(Target.CHANGE, "The change of the book is left out, and takes no number."),
     FaultKind.OK_WITHOUT_SEQ: Trait(Target.OK, "The `ok` has no seq, and takes no number."),
     FaultKind.REFUSAL: Trait(
         Target.COMMAND, "The command is answered by error `code` and not carried out.", ("code", "count")

@@ -64,6 +64,10 @@ class FaultScript:
         """Return whether a snapshot that is due is not to be made."""
         return bool(self._strike(lambda fault: fault.target is Target.SNAPSHOT and fault.ticker in {"", ticker}))
 
+    def strike_change(self, ticker: str) -> bool:
+        """Return whether a change of a book is to be left out."""
+        return bool(self._strike(lambda fault: fault.target is Target.CHANGE and fault.ticker in {"", ticker}))
+
     def strike_ok(self, channel: str) -> bool:
         """Return whether an `ok` is to carry no number."""
         return bool(self._strike(lambda fault: fault.target is Target.OK and fault.channel == channel))

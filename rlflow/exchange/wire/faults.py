@@ -18,6 +18,7 @@ _WHERE: Final[dict[Target, tuple[str, ...]]] = {
     Target.BOOK: ("ticker",),
     Target.DELTA: ("ticker",),
     Target.SNAPSHOT: ("ticker",),
+    Target.CHANGE: ("ticker",),
     Target.OK: ("channel",),
     Target.COMMAND: ("command",),
 }

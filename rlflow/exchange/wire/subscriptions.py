@@ -212,7 +212,7 @@ class Subscriptions:
                 self._fail(held, Code.SLOW_CONSUMER, now_ms)
             elif put is not None:
                 put(held.frame(item), held)
-            else:
+            elif item.channel != ORDERBOOK or not self._outlet.script.strike_change(item.ticker):
                 self._send(held, item.ticker, held.frame(item), now_ms)
 
     def _send_snapshots(self, held: Subscription, tickers: tuple[str, ...], command_id: int, now_ms: int) -> None:
