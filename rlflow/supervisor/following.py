@@ -14,6 +14,7 @@ from rlflow.data.following.following import Following
 from rlflow.data.orderbook_client import Admission, OrderbookClient
 from rlflow.data.orderbook_state import OrderbookState
 from rlflow.data.rest.client import VenueClient
+from rlflow.data.sheets.grid_watch import GridWatch
 from rlflow.data.sheets.market_sheets import MarketSheets
 from rlflow.data.sheets.trade_backfill import TradeBackfill
 from rlflow.data.tls import verifying_context
@@ -71,6 +72,9 @@ class FollowingParts:
             background["market sheets"] = sheets.run
             backfill = TradeBackfill(client, connect, flush)
             background["trade backfill"] = backfill.run
+            grid = GridWatch(books, sheets, feeds.resnapshot)
+            background["price grids"] = grid.run
+            figures |= {"price_grids": grid.statistics}
             figures |= {"trade_backfill": backfill.statistics}
             figures |= {"rest": client.statistics, "market_sheets": sheets.statistics}
         return cls(following, feeds, background, figures)
