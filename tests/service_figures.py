@@ -52,8 +52,9 @@ LANE = LaneStatus(
 
 
 def lane(*, name: str = "feed 1", copy: int = 0, **changes: Any) -> LaneStatus:
-    """Return the feed's figures with some changed."""
-    return attrs.evolve(LANE, name=name, copy=copy, feed=attrs.evolve(LANE.feed, **changes))
+    """Return the feed's figures with some changed, be they the lane's or its connection's."""
+    own = {field: changes.pop(field) for field in ("hears_lifecycle", "is_mute") if field in changes}
+    return attrs.evolve(LANE, name=name, copy=copy, feed=attrs.evolve(LANE.feed, **changes), **own)
 
 
 FIGURES = Figures(

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from rlflow.data.books.silences import Silence
-from rlflow.data.following.feeds import CLOCK_LIMIT_S, Feeds, Lane
+from rlflow.data.following.feeds import CLOCK_LIMIT_S, MUTE_S, Feeds, Lane
 from rlflow.data.following.following import LIST_INTERVAL_S, PAUSE_S, RETRY_S, Following, MarketLists
 from rlflow.data.following.quiet_feeds import ANSWER_S, QUIET_S
 from rlflow.data.orderbook_client import FeedState, FeedStatus
@@ -229,6 +229,41 @@ async def test_a_book_that_is_quiet_beside_others_is_asked_for_and_then_not_beli
         await trio.sleep(ANSWER_S + CLOCK_LIMIT_S)
         assert (made[0].asked[0], made[0].distrusted[0]) == ("B", "B")
         stop.set()
+
+
+async def test_a_feed_is_mute_if_asking_has_not_made_it_speak_and_something_can_be_traded() -> None:
+    made: list[StillFeed] = []
+
+    def make(lane: Lane) -> StillFeed:
+        made.append(StillFeed(lane))
+        return made[-1]
+
+    following = Following(Roster(("A",), ("KXS",)), wall_ns=lambda: NOW)
+    feeds, stop = Feeds(following, make, StillBooks(), capacity=1), trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feeds.run, stop)
+        await trio.testing.wait_all_tasks_blocked()
+        for silent_s, is_mute in ((MUTE_S, False), (MUTE_S + 1, True)):
+            made[0].books_silent_s = silent_s
+            assert [lane.is_mute for lane in feeds.statistics().feeds] == [is_mute]
+        over = MarketEvent("A", "settled")
+        following.hear(Heard(MarketLifecycle(over, 3, 1)))
+        assert [lane.is_mute for lane in feeds.statistics().feeds] == [False]
+        stop.set()
+
+
+async def test_a_series_of_which_no_list_ever_has_a_market_is_told(autojump_clock: trio.testing.MockClock) -> None:
+    lists = Lists([sheet("KXS-1", "active", 0, 900)])
+    following = Following(Roster((), ("KXS", "KXTYPO")), lists, wall_ns=wall())
+    assert following.statistics().without_markets == ()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(following.run)
+        await trio.sleep(10)
+        assert following.statistics().without_markets == ("KXTYPO",)
+        lists.found.clear()
+        await trio.sleep(2 * LIST_INTERVAL_S)
+        assert following.statistics().without_markets == ("KXTYPO",)
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_market_that_opens_without_a_book_is_asked_for(autojump_clock: trio.testing.MockClock) -> None:

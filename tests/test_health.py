@@ -158,5 +158,31 @@ def test_a_market_that_the_venue_does_not_list_degrades_health_but_not_the_data_
 def test_a_series_of_which_nothing_is_known_yet_is_not_ready() -> None:
     unknown = attrs.evolve(with_part("following", series=("KXS",), lists=0), books=attrs.evolve(FIGURES.books, valid=0))
     assert unready(unknown, judge(unknown)) == ["no market of KXS is known yet"]
-    without_markets = with_part("following", series=("KXS",), lists=1)
-    assert unready(without_markets, judge(without_markets)) == []
+    between_markets = attrs.evolve(with_part("following", series=("KXS",), lists=1), books=unknown.books)
+    assert unready(between_markets, judge(between_markets)) == []
+
+
+def test_a_series_that_never_had_a_market_is_worth_a_word_and_alone_not_ready() -> None:
+    beside_others = with_part("following", series=("KXS", "KXTYPO"), without_markets=("KXTYPO",))
+    health = judge(beside_others)
+    assert health.components["market_lists"].reason == "no market of series KXTYPO was ever listed"
+    assert (health.status, unready(beside_others, health)) == ("degraded", [])
+    alone = attrs.evolve(
+        with_part("following", series=("KXTYPO",), without_markets=("KXTYPO",)),
+        books=attrs.evolve(FIGURES.books, valid=0),
+    )
+    assert unready(alone, judge(alone)) == ["no market of KXTYPO was ever listed"]
+
+
+def test_old_lists_are_not_ready_unless_somebody_tells_of_new_markets() -> None:
+    old = with_part("following", series=("KXS",), last_list_ns=NOW_NS - 901 * SECOND, last_error="away")
+    assert unready(old, judge(old)) == []
+    unheard = attrs.evolve(old, feeds=attrs.evolve(old.feeds, feeds=(lane(hears_lifecycle=False),)))
+    assert unready(unheard, judge(unheard)) == ["markets were last listed 901 s ago"]
+    unknown = attrs.evolve(old, books=attrs.evolve(FIGURES.books, valid=0))
+    assert unready(unknown, judge(unknown)) == ["markets were last listed 901 s ago"]
+
+
+def test_a_feed_that_pings_but_says_nothing_about_books_is_not_ready() -> None:
+    mute = with_part("feeds", feeds=(lane(is_mute=True, books_silent_s=3_000.0),))
+    assert unready(mute, judge(mute)) == ["orderbook_client: no word about any book for 3000 s"]

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from rlflow.api.service import Figures, Service
-from rlflow.data.orderbook_client import FeedStatus
+from rlflow.data.following.feeds import LaneStatus
 
 Status: TypeAlias = Literal["healthy", "degraded", "unhealthy"]
 _WORSE: tuple[Status, ...] = ("healthy", "degraded", "unhealthy")
@@ -33,6 +33,8 @@ SYNC_SLOW_S = 90.0
 # A loss of frames is told for so long; afterwards its gap row is what tells of it.
 LOSS_SHOWN_S = 300.0
 LOOP_LAG_S = 1.0
+# Lists come every five minutes; three of them failed, and nobody else has told of new markets.
+LISTS_OLD_S = 900.0
 
 
 @attrs.frozen
@@ -117,9 +119,25 @@ def unready(figures: Figures, health: Health) -> list[str]:
     ]
     if not figures.captures.frames:
         reasons.append("nothing has been received yet")
-    if figures.following.series and not figures.following.lists and not figures.books.valid:
-        reasons.append(f"no market of {', '.join(figures.following.series)} is known yet")
+    if figures.following.series:
+        reasons += _reasons_against_series(figures)
     return reasons
+
+
+def _reasons_against_series(figures: Figures) -> list[str]:
+    """Return why it is not known which markets there are, of the series that are followed."""
+    following = figures.following
+    if not figures.books.valid:
+        if not following.lists:
+            return [f"no market of {', '.join(following.series)} is known yet"]
+        if following.without_markets:
+            return [f"no market of {', '.join(following.without_markets)} was ever listed"]
+    listed_ns = following.last_list_ns or figures.started_ns
+    age_s = (figures.now_ns - listed_ns) / 1e9
+    is_told = figures.books.valid and any(
+        lane.hears_lifecycle and lane.feed.is_connected for lane in figures.feeds.feeds
+    )
+    return [] if is_told or age_s <= LISTS_OLD_S else [f"markets were last listed {age_s:.0f} s ago"]
 
 
 def _database(figures: Figures) -> Component:
@@ -179,25 +197,28 @@ def _client(figures: Figures, *, environment: str, is_simulated: bool) -> Compon
     }
     if not feeds.feeds:
         return Component("degraded", "not connected yet", details)
-    status, reason = max((_feed(lane.feed) for lane in feeds.feeds), key=lambda found: _WORSE.index(found[0]))
-    ill = sum(_feed(lane.feed)[1] is not None for lane in feeds.feeds)
+    status, reason = max((_feed(lane) for lane in feeds.feeds), key=lambda found: _WORSE.index(found[0]))
+    ill = sum(_feed(lane)[1] is not None for lane in feeds.feeds)
     if reason is not None and len(feeds.feeds) > 1:
         reason = f"{ill} of {len(feeds.feeds)} feeds: {reason}"
     # Where every market comes twice, one connection may be missed for a while.
     is_covered = feeds.copies > 1 and any(
-        all(_feed(lane.feed)[1] is None for lane in feeds.feeds if lane.copy == copy) for copy in range(feeds.copies)
+        all(_feed(lane)[1] is None for lane in feeds.feeds if lane.copy == copy) for copy in range(feeds.copies)
     )
     return Component(status, reason, details, spoils_data=not is_covered)
 
 
-def _feed(feed: FeedStatus) -> tuple[Status, str | None]:
+def _feed(lane: LaneStatus) -> tuple[Status, str | None]:
     """Return how one connection is, and why."""
+    feed = lane.feed
     if feed.state == "refused":
         return "unhealthy", feed.last_cause
     if not feed.is_connected:
         return "degraded", f"not connected: {feed.last_cause or feed.state}"
     if feed.silent_s is not None and feed.silent_s > SILENCE_S:
         return "degraded", f"nothing heard for {feed.silent_s:.0f} s"
+    if lane.is_mute:
+        return "degraded", f"no word about any book for {feed.books_silent_s:.0f} s"
     return "healthy", None
 
 
@@ -209,6 +230,11 @@ def _lists(figures: Figures) -> Component:
         return Component("degraded", f"REST: {following.last_error}", details, spoils_data=False)
     if unlisted := following.unlisted:
         reason = f"the venue lists no market {', '.join(unlisted[:5])}{' and more' if len(unlisted) > 5 else ''}"
+        return Component("degraded", reason, details, spoils_data=False)
+    if without := following.without_markets:
+        reason = (
+            f"no market of series {', '.join(without[:5])}{' and more' if len(without) > 5 else ''} was ever listed"
+        )
         return Component("degraded", reason, details, spoils_data=False)
     return Component("healthy", details=details)
 

@@ -138,6 +138,8 @@ class Roster:
         self._margins = margins or Margins()
         self._markets = {ticker: _Market(ticker) for ticker in self._named}
         self._removed: set[str] = set()
+        self._met: set[str] = set()
+        """The series of which a market was ever heard."""
 
     # -- what is followed -------------------------------------------------------------------------------------------
 
@@ -145,6 +147,11 @@ class Roster:
     def series(self) -> tuple[str, ...]:
         """The series that are followed."""
         return self._series
+
+    @property
+    def unmet_series(self) -> tuple[str, ...]:
+        """The series of which no market was ever heard: misspelt, or between two markets."""
+        return tuple(series for series in self._series if series not in self._met)
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -285,6 +292,8 @@ class Roster:
     def _find(self, ticker: str, series: str | None) -> _Market | None:
         """Return the market, a new one if it belongs to a series; None if it is none of ours."""
         market = self._markets.get(ticker)
+        if series is not None:
+            self._met.add(series)
         if market is None and series is not None:
             market = self._markets[ticker] = _Market(ticker)
         if market is not None and market.series is None:

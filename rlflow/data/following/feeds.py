@@ -19,7 +19,7 @@ from rlflow.data.books.silences import Silence
 from rlflow.data.following.assignment import Assignment
 from rlflow.data.following.following import Following
 from rlflow.data.following.quiet_books import QuietBooks
-from rlflow.data.following.quiet_feeds import Doubt, QuietFeeds
+from rlflow.data.following.quiet_feeds import ANSWER_S, QUIET_S, Doubt, QuietFeeds
 from rlflow.data.orderbook_client import FeedStatus
 from rlflow.errors import FeedLostError
 from rlflow.kalshi.notices import Notice
@@ -27,6 +27,8 @@ from rlflow.units import Nanos
 
 CLOCK_LIMIT_S: Final = 10.0
 """A wall clock that was set is noticed after so long, and so is what has become quiet."""
+MUTE_S: Final = QUIET_S + 2 * CLOCK_LIMIT_S + ANSWER_S
+"""By then a quiet feed was asked, and has answered or is not believed."""
 UNANSWERED: Final = "the venue does not answer about books"
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -95,6 +97,8 @@ class LaneStatus:
     markets: int
     hears_lifecycle: bool
     feed: FeedStatus
+    is_mute: bool = False
+    """Whether it has said nothing about books for so long that asking must have failed, though some can be traded."""
 
 
 @attrs.frozen(kw_only=True)
@@ -161,17 +165,19 @@ class Feeds:
 
     def statistics(self) -> FeedsStatus:
         """Return how the feeds stand."""
-        lanes = tuple(
-            LaneStatus(
-                name=one.lane.name,
-                copy=one.lane.copy,
-                markets=len(one.lane.tickers),
-                hears_lifecycle=one.lane.hears_lifecycle,
-                feed=one.feed.statistics(),
-            )
-            for one in self._running.values()
-        )
+        lanes = tuple(self._status(one.lane, one.feed.statistics()) for one in self._running.values())
         return FeedsStatus(feeds=lanes, capacity=self._capacity, copies=self._copies)
+
+    def _status(self, lane: Lane, feed: FeedStatus) -> LaneStatus:
+        is_quiet = feed.books_silent_s is not None and feed.books_silent_s > MUTE_S
+        return LaneStatus(
+            name=lane.name,
+            copy=lane.copy,
+            markets=len(lane.tickers),
+            hears_lifecycle=lane.hears_lifecycle,
+            feed=feed,
+            is_mute=is_quiet and bool(self._following.tradable(lane.tickers)),
+        )
 
     def lanes_of(self) -> dict[str, tuple[str, ...]]:
         """Return the names of the feeds that each market comes by."""

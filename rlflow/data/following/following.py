@@ -71,6 +71,8 @@ class FollowingStatistics:
     """Why the last list failed; None: it did not."""
     unlisted: tuple[str, ...] = ()
     """Markets that were named and that the venue does not list: misspelt, or gone long ago."""
+    without_markets: tuple[str, ...] = ()
+    """Series of which neither a list nor an event ever had a market."""
 
 
 class UnknownMarketError(Exception):
@@ -149,7 +151,13 @@ class Following:
     def statistics(self) -> FollowingStatistics:
         """Return the figures so far."""
         return FollowingStatistics(
-            self._roster.series, self._events, self._lists, self._last_list_ns, self._last_error, self._unlisted
+            self._roster.series,
+            self._events,
+            self._lists,
+            self._last_list_ns,
+            self._last_error,
+            self._unlisted,
+            self._roster.unmet_series if self._lists else (),
         )
 
     # -- sources ----------------------------------------------------------------------------------------------------
