@@ -80,16 +80,19 @@ def resume_book(rows: Rows, ticker: str) -> ResumeBook:
         # A checkpoint includes the delta of its frame.
         delta = next(row for row in reversed(rows.deltas) if row.market_ticker == ticker)
     book = found.book
+    whole = [row for row in rows.snapshots if row.market_ticker == ticker and row.origin == "venue"][-1]
     return ResumeBook(
         ticker=ticker,
         yes_bids=book.bids("yes"),
         no_bids=book.bids("no"),
         base_clock=found.base_clock,
-        last_clock=None,
+        last_clock=snapshot.clock if delta is None else delta.clock,
         last_seq=snapshot.sequence_number if delta is None else delta.sequence_number,
         deltas_since=len(found.deltas),
         snapshot_ns=snapshot.received_ns,
         last_frame_no=snapshot.frame_no if delta is None else delta.frame_no,
         last_received_ns=snapshot.received_ns if delta is None else delta.received_ns,
         last_timestamp_ms=snapshot.sending_ts_ms if delta is None else delta.timestamp_ms,
+        vouched_frame=whole.frame_no,
+        vouched_ns=whole.received_ns,
     )

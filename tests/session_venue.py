@@ -48,6 +48,7 @@ FAULTS = (
     "stranger",
     "other sid",
     "wait",
+    "invent",
 )
 
 Step = tuple[str, int, int, int]
@@ -331,6 +332,13 @@ class Venue:
 
     def do_negative(self) -> None:
         self.delta(self.ticker, "yes", 4000, -100_000)
+
+    def do_invent(self) -> None:
+        """The venue's own book was another all along, and it says so when it is asked."""
+        self.books[self.ticker]["yes"] = {1000 + 100 * (self.c % 3): 300}
+        if self.b % 2:
+            self.clocks[self.ticker] = self.now
+        self.snapshot(self.ticker, 9)
 
     def do_cross(self) -> None:
         """The book is left crossed; what comes next, or time, shows it."""

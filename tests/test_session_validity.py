@@ -148,9 +148,9 @@ OTHER_BOOK: Frame = {"yes_dollars_fp": [["0.3000", "2.00"]]}
 
 
 def test_a_book_that_the_venue_contradicts_when_asked_has_a_gap_since_its_last_frame(line: Line) -> None:
-    heard = line.receive(delta(3))
-    line.receive(delta(4, ticker="B"))
-    rows = line.receive(snapshot(5, **OTHER_BOOK) | {"id": 7})
+    heard = line.receive(delta(3, clock=8))
+    line.receive(delta(4, ticker="B", clock=9))
+    rows = line.receive(snapshot(5, **OTHER_BOOK, clock=10) | {"id": 7})
     (gap,) = rows.gaps
     assert (gap.market_ticker, gap.sid, gap.cause) == ("A", 1, "the venue's book was another")
     assert (gap.from_frame, gap.from_ns) == (heard.upto_frame, heard.received_ns)
@@ -158,6 +158,17 @@ def test_a_book_that_the_venue_contradicts_when_asked_has_a_gap_since_its_last_f
     assert [(end.market_ticker, end.frame_no) for end in rows.gap_ends] == [("A", rows.upto_frame)]
     assert line.is_valid("A")
     assert line.yes_bids() == ((3000, 200),)
+
+
+@pytest.mark.parametrize("clock", [8, None])
+def test_a_book_that_was_wrong_at_its_last_frame_has_a_gap_since_the_venue_last_sent_it(
+    line: Line, clock: int | None
+) -> None:
+    whole = line.receive(snapshot(3, clock=7))
+    line.session.checkpoint_all()
+    line.receive(delta(4, clock=8))
+    (gap,) = line.receive(snapshot(5, **OTHER_BOOK, clock=clock) | {"id": 7}).gaps
+    assert (gap.from_frame, gap.from_ns) == (whole.upto_frame, whole.received_ns)
 
 
 def test_a_book_that_the_venue_confirms_when_asked_has_no_gap(line: Line) -> None:

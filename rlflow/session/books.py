@@ -63,10 +63,10 @@ class Books:
             record.notices.append(BookValid(subscription.sid, ticker))
         elif message.id is not None and tracked.is_settled and not tracked.book.equals(book):
             # Without being asked, the venue sends an empty book when a market closes.
-            since = Place(tracked.last_frame_no, tracked.last_received_ns)
-            record.gap(ORDERBOOK, ticker, tracked.sid, CONTRADICTED, since=since)
+            record.gap(ORDERBOOK, ticker, tracked.sid, CONTRADICTED, since=_last_right(tracked, body.clock))
         markets.take_over(tracked, subscription)
-        tracked.touch(record.frame_no, record.received_ns, message.seq, message.sending_ts_ms)
+        tracked.touch(record.frame_no, record.received_ns, message.seq, message.sending_ts_ms, body.clock)
+        tracked.vouch(record.frame_no, record.received_ns)
         tracked.stand_on(book, body.clock, record.received_ns)
         markets.invalid.pop(ticker, None)
         markets.crossed.pop(ticker, None)
@@ -93,7 +93,7 @@ class Books:
         if tracked.cause is None:
             sizes = self._change(tracked, body, price, delta, timestamp_ms if clock is None else clock)
             tracked.deltas_since += 1
-            tracked.touch(frame_no, record.received_ns, message.seq, timestamp_ms)
+            tracked.touch(frame_no, record.received_ns, message.seq, timestamp_ms, clock)
             self._markets.changed.add(ticker)
         if frame_no % self._sample_rate:
             record.rows.counts.sampled_out += 1
@@ -128,11 +128,8 @@ class Books:
 
         None if nothing was changed: the snapshot below includes it already, or the book turned out to be wrong.
         """
-        clock = body.clock
-        if clock is not None:
-            if tracked.base_clock is not None and clock <= tracked.base_clock:
-                return None
-            tracked.last_clock = clock
+        if tracked.base_clock is not None and body.clock is not None and body.clock <= tracked.base_clock:
+            return None
         crossing = tracked.crossing
         # Without clock and time, every delta is an action of its own.
         if crossing is not None and (group is None or group != crossing.group):
@@ -207,6 +204,17 @@ class Books:
             yes_bids=tracked.book.bids("yes"),
             no_bids=tracked.book.bids("no"),
         )
+
+
+def _last_right(tracked: TrackedBook, clock: int | None) -> Place:
+    """Return the last place at which a book was right that the venue says to be another at a clock.
+
+    If the venue has gone on since the last frame about the book, what came afterwards is missing. Otherwise nothing is
+    missing behind that frame: the book was wrong there already, and nobody knows since when.
+    """
+    if clock is not None and tracked.last_clock is not None and clock > tracked.last_clock:
+        return Place(tracked.last_frame_no, tracked.last_received_ns)
+    return Place(tracked.vouched_frame, tracked.vouched_ns)
 
 
 def _action(delta: Count, new: Count) -> Action:

@@ -49,6 +49,6 @@ def restore(state: ResumeState, books: tuple[ResumeBook, ...], markets: Markets)
 
 def _fill(tracked: TrackedBook, book: ResumeBook) -> None:
     tracked.stand_on(Book(book.yes_bids, book.no_bids), book.base_clock, book.snapshot_ns)
-    tracked.last_clock = book.last_clock
     tracked.deltas_since = book.deltas_since
-    tracked.touch(book.last_frame_no, book.last_received_ns, book.last_seq, book.last_timestamp_ms)
+    tracked.vouch(book.vouched_frame, book.vouched_ns)
+    tracked.touch(book.last_frame_no, book.last_received_ns, book.last_seq, book.last_timestamp_ms, book.last_clock)

@@ -215,6 +215,9 @@ class ResumeBook(msgspec.Struct, frozen=True):
     last_frame_no: int
     last_received_ns: Nanos
     last_timestamp_ms: int | None
+    vouched_frame: int
+    """The last snapshot of the venue."""
+    vouched_ns: Nanos
 
 
 @attrs.frozen

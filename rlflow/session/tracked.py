@@ -24,14 +24,17 @@ class TrackedBook:
     """Set while the book is crossed and the venue's action that crossed it may not be complete."""
     base_clock: int | None = None
     """The clock of the venue's snapshot below: changes up to it are included. None after a checkpoint."""
-    last_clock: int | None = None
-    """The venue's clock of the last change that it includes; None while the venue names none. No row depends on it."""
+    vouched_frame: int = 0
+    """The venue's last snapshot of it, at which it was right for certain."""
+    vouched_ns: Nanos = 0
     snapshot_ns: Nanos = 0
     deltas_since: int = 0
     """Deltas since the last stored snapshot."""
     last_frame_no: int = 0
     last_received_ns: Nanos = 0
     last_seq: int | None = None
+    last_clock: int | None = None
+    """The venue's clock of the last frame about it; None: it named none."""
     last_timestamp_ms: int | None = None
 
     @property
@@ -53,7 +56,6 @@ class TrackedBook:
         """Become the book of a snapshot of the venue."""
         self.book = book
         self.cause = self.crossing = None
-        self.last_clock = clock
         self.anchor(clock, received_ns)
 
     def anchor(self, base_clock: int | None, received_ns: Nanos) -> None:
@@ -62,8 +64,16 @@ class TrackedBook:
         self.snapshot_ns = received_ns
         self.deltas_since = 0
 
-    def touch(self, frame_no: int, received_ns: Nanos, seq: int | None, timestamp_ms: int | None) -> None:
+    def vouch(self, frame_no: int, received_ns: Nanos) -> None:
+        """Note that the venue has sent the whole book."""
+        self.vouched_frame = frame_no
+        self.vouched_ns = received_ns
+
+    def touch(
+        self, frame_no: int, received_ns: Nanos, seq: int | None, timestamp_ms: int | None, clock: int | None
+    ) -> None:
         """Note the last frame about this book."""
+        self.last_clock = clock
         self.last_frame_no = frame_no
         self.last_received_ns = received_ns
         self.last_seq = seq

@@ -3,8 +3,10 @@
 from collections import Counter
 from pathlib import Path
 
+from rlflow.session.books import CONTRADICTED
 from tests.faults.feed import RATE, Feed, everywhere, feeding
 from tests.faults.scene import MARKETS, scene, written
+from tests.running import wait_for
 
 GAP = everywhere("sequence gap")
 
@@ -99,6 +101,7 @@ def test_frames_that_lose_something_cost_one_gap_each_and_soon_every_book_is_rig
         a_frame_lost_while_the_last_gap_is_repaired_is_one_more(feed)
         a_frame_without_sense_is_kept_and_is_a_gap(feed)
         a_change_that_cannot_be_costs_its_own_market_only(feed)
+        a_price_off_the_grid_is_asked_about(feed)
         three_frames_out_of_order_cost_the_subscription(feed)
         assert feed.first["connections"] == 1
 
@@ -146,6 +149,13 @@ def a_change_that_cannot_be_costs_its_own_market_only(feed: Feed) -> None:
         feed.strike({"kind": "duplicate", "ticker": ticker})
         feed.wait_well()
         assert feed.new_gaps() == Counter({("impossible size", ticker): 1}), kind
+
+
+def a_price_off_the_grid_is_asked_about(feed: Feed) -> None:
+    feed.arm({"kind": "off grid", "ticker": MARKETS[0]})
+    found = wait_for("the gap", lambda: feed.new_gaps() or None)
+    assert found == Counter({(CONTRADICTED, MARKETS[0]): 1})
+    feed.wait_well()
 
 
 def three_frames_out_of_order_cost_the_subscription(feed: Feed) -> None:

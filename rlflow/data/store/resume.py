@@ -36,4 +36,6 @@ def _resume_book(book: StoredBook) -> ResumeBook:
         last_frame_no=book.last.frame_no,
         last_received_ns=book.last.received_ns,
         last_timestamp_ms=book.last.timestamp_ms,
+        vouched_frame=book.vouched.frame_no,
+        vouched_ns=book.vouched.received_ns,
     )

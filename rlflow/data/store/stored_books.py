@@ -124,6 +124,8 @@ class StoredBook:
     """Delta rows since the snapshot."""
     snapshot_ns: Nanos
     last: "LastFrame"
+    vouched: Place
+    """The venue's last snapshot; the stored one that it stands on, where retention has dropped that."""
 
 
 def sampled_cause(sample_rate: int) -> str:
@@ -239,6 +241,7 @@ def _book(base: _Base, changes: Sequence[_Change], tail: _Tail, cause: str | Non
         levels[change.side][change.price] = size
         if size < 0 and cause is None:
             cause = f"the stored deltas lead to {size} (1/100 contract) at {change.side} {change.price}"
+    vouched = base.last_from_venue or base
     heard = [last for last in (base.last_from_venue, tail.last) if last is not None]
     return StoredBook(
         market_ticker=base.market_ticker,
@@ -254,6 +257,7 @@ def _book(base: _Base, changes: Sequence[_Change], tail: _Tail, cause: str | Non
         last=max(
             heard, key=lambda last: last.frame_no, default=LastFrame(base.frame_no, base.received_ns, *[None] * 3)
         ),
+        vouched=Place(vouched.frame_no, vouched.received_ns),
     )
 
 
