@@ -69,12 +69,15 @@ class RestRefusedError(PeerError):
 
 
 class KeyRefusedError(PeerError):
-    """The venue answered the upgrade with 401 or 403: this key will not become right by itself."""
+    """The venue answered the upgrade with 401 or 403: this key will not become right by itself, but a clock may."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, *, is_for_time: bool = False) -> None:
         self.status = status
         self.detail = detail
-        super().__init__(f"the venue refused the key (HTTP {status}): {detail}")
+        self.is_for_time = is_for_time
+        """Whether the venue has only found the signature's time to be too far from its own."""
+        cure = "; set the clock" if is_for_time else ""
+        super().__init__(f"the venue refused the key (HTTP {status}): {detail}{cure}")
 
 
 class RecordingError(RlflowError):

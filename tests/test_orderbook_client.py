@@ -497,6 +497,16 @@ def refusing(status: int, body: bytes) -> Callable[[trio.abc.Stream], Awaitable[
     return serve
 
 
+def in_turn(*serves: Callable[[trio.abc.Stream], Awaitable[None]]) -> Callable[[trio.abc.Stream], Awaitable[None]]:
+    """Serve each stream by the next of these, and all that come after by the last."""
+    turns = itertools.chain(serves, itertools.repeat(serves[-1]))
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        await next(turns)(stream)
+
+    return serve
+
+
 REFUSAL = b'{"code":"authentication_error","details":"NOT_FOUND"}'
 
 
@@ -511,6 +521,25 @@ async def test_a_key_that_was_never_accepted_ends_the_feed(status: int) -> None:
         with trio.fail_after(10), pytest.RaisesGroup(refused, flatten_subgroups=True):
             await feed.run()
     assert feed.receive.statistics().current_buffer_used == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "cause"),
+    [
+        (401, b'{"code":"header_timestamp_expired","message":"too old"}', "refused the key (HTTP 401)"),
+        (401, b'{"error":{"code":"header_timestamp_expired"}}', "set the clock"),
+        (403, b"<html>request blocked</html>", "answered HTTP 403: <html>request blocked</html>"),
+        (403, b"", "answered HTTP 403: no explanation"),
+    ],
+)
+async def test_a_wrong_clock_or_a_proxy_at_the_start_does_not_end_the_feed(
+    status: int, body: bytes, cause: str
+) -> None:
+    async with raw_venue(in_turn(refusing(status, body), once())) as url, running(Feed(url)) as feed:
+        await feed.next_batch(Kind.OPENED)
+        last = feed.client.statistics().last_cause
+    assert last is not None
+    assert cause in last
 
 
 async def test_a_key_that_was_once_accepted_is_tried_again_with_new_headers() -> None:

@@ -190,8 +190,8 @@ class OrderbookClient:
         """Record until `stop` is set (then close properly) or the task is cancelled (then cut).
 
         Raises:
-            BaseExceptionGroup: with a KeyRefusedError or SettingsError, if no feed was ever admitted in this process;
-                otherwise with an error that is not about the connection.
+            BaseExceptionGroup: with a KeyRefusedError (unless the clock is at fault) or SettingsError, if no feed was
+                ever admitted in this process; otherwise with an error that is not about the connection.
         """
         while not stop.is_set():
             self._state = "connecting"
@@ -211,8 +211,9 @@ class OrderbookClient:
         except FeedLostError as lost:
             end = Closed(lost.cause, lost.code)
         except (KeyRefusedError, SettingsError) as refused:
-            # A key that was good may be made good again: the headers are made anew each time.
-            if not self._admission.is_admitted:
+            # A key that was good may be made good again: the headers are made anew each time. And a machine may start
+            # before it knows the time.
+            if not self._admission.is_admitted and not (isinstance(refused, KeyRefusedError) and refused.is_for_time):
                 raise
             end = Closed(str(refused))
             self._state = "refused"

@@ -25,6 +25,7 @@ from rlflow.data.feed.frame_splitter import MAX_FRAME_BYTES
 from rlflow.data.feed.tap import READ_BYTES, OnFrames, TapStream
 from rlflow.data.tls import TLSStream
 from rlflow.errors import FeedLostError, KeyRefusedError
+from rlflow.kalshi.answers import ErrorAnswer
 from rlflow.session.records import Closed
 
 CONNECT_S: Final = 10.0
@@ -32,6 +33,8 @@ CONNECT_S: Final = 10.0
 SEND_S: Final = 2.0
 """For one command to fit into the socket's buffer; it waits only if the venue has left some hundred KiB unread."""
 _REASON_CHARACTERS: Final = 200
+_OUT_OF_TIME: Final = "header_timestamp_expired"
+"""The code of a signature from another time than the venue's (protocol 2)."""
 
 # What the library raises when a peer misbehaves, and what we raise ourselves. No OSError: the journal has those too.
 _LOST: Final = (HandshakeError, ConnectionClosed, ProtocolError, h11.ProtocolError, FeedLostError, KeyRefusedError)
@@ -160,7 +163,7 @@ async def run_connection(
 
     Raises:
         FeedLostError: it could not be opened, or broke.
-        KeyRefusedError: the venue answered with 401 or 403.
+        KeyRefusedError: the venue answered with 401, or with its own 403.
         BaseExceptionGroup: anything that is not about the connection.
     """
     deadline = trio.current_time() + CONNECT_S
@@ -229,14 +232,20 @@ def _translated(error: BaseException, *, is_open: bool) -> FeedLostError | KeyRe
     if isinstance(error, FeedLostError | KeyRefusedError):
         return error
     if isinstance(error, ConnectionRejected):
-        detail = _printable((error.body or b"").decode(errors="replace")) or "no explanation"
-        if error.status_code in (401, 403):
-            return KeyRefusedError(error.status_code, detail)
-        return FeedLostError(f"the venue answered HTTP {error.status_code}: {detail}")
+        return _rejected(error.status_code, error.body or b"")
     if isinstance(error, HandshakeError):
         return FeedLostError(_printable(str(error)))
     # What the libraries say here is about their own next step, not about what the peer has sent.
     return FeedLostError("protocol error" if is_open else "the answer is not a websocket handshake")
+
+
+def _rejected(status: int, body: bytes) -> FeedLostError | KeyRefusedError:
+    """Return our word for an answer that opens no websocket."""
+    detail = _printable(body.decode(errors="replace")) or "no explanation"
+    # The venue explains itself in JSON; a page that forbids is that of a proxy, which knows no keys.
+    if status == 401 or (status == 403 and body.lstrip().startswith(b"{")):
+        return KeyRefusedError(status, detail, is_for_time=ErrorAnswer.from_body(body).code == _OUT_OF_TIME)
+    return FeedLostError(f"the venue answered HTTP {status}: {detail}")
 
 
 def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
