@@ -163,3 +163,30 @@ def test_a_refused_market_is_asked_for_again() -> None:
     assert talk.commander.missing == {"KXNEW"}
     assert talk.wait(ASK_AGAIN_S) == ["add_markets 1 KXNEW"]
     assert talk.commander.missing == frozenset()
+
+
+def test_a_refused_market_is_asked_for_again_in_time_while_others_are_refused() -> None:
+    talk = Talk(("KXA", "KXONE"))
+    talk.hear(talk.wire.error(11, 1, market_ticker="KXONE"))
+    talk.hear(talk.wire.subscribed(BOOKS, 2))
+    talk.valid("KXA")
+    assert talk.wait(ASK_AGAIN_S - 15) == []
+    assert talk.follow("KXA", "KXONE", "KXTWO") == ["add_markets 1 KXTWO"]
+    talk.hear(talk.wire.error(11, talk.last_id(), BOOKS, market_ticker="KXTWO"))
+    assert talk.wait(15) == ["add_markets 1 KXONE"]
+    assert talk.commander.missing == {"KXTWO"}
+
+
+def test_a_refused_market_is_subscribed_at_once_when_its_snapshot_is_asked_for() -> None:
+    talk = Talk(("KXA", "KXNEW"))
+    talk.hear(talk.wire.error(11, 1, market_ticker="KXNEW"))
+    talk.hear(talk.wire.subscribed(BOOKS, 2))
+    talk.valid("KXA")
+    assert talk.resnapshot("KXA", "KXNEW", "KXOTHER") == ["get_snapshot 1 KXA", "add_markets 1 KXNEW"]
+    assert talk.commander.missing == frozenset()
+
+
+def test_an_only_market_that_was_refused_is_subscribed_when_its_snapshot_is_asked_for() -> None:
+    talk = Listening(("KXNEW",))
+    talk.hear(talk.wire.error(11, 1, market_ticker="KXNEW"))
+    assert talk.resnapshot("KXNEW") == ["subscribe orderbook_delta KXNEW"]

@@ -77,7 +77,7 @@ class Commander:
                 self._holdings.try_again(command, now)
         for command in self._holdings.pending.take_postponed(now):
             self._holdings.send_due(command, now)
-        if self._holdings.wanted.forgive(now):
+        if self._holdings.wanted.forgive_due(now):
             self._holdings.adjust_all(now)
         self._holdings.subscribe_due(now)
         self._holdings.go_on_adding(now)
@@ -91,14 +91,18 @@ class Commander:
     def resnapshot(self, tickers: Iterable[str] | None, now: float) -> list[bytes]:
         """Ask for fresh snapshots of these markets, or of all; valid books stay valid meanwhile.
 
-        Markets that are not followed (any more) are left out. While nothing is subscribed nothing is asked for: the
-        coming subscription brings snapshots.
+        Markets that are not followed (any more) are left out; one that the venue has refused is subscribed again. While
+        nothing is subscribed nothing is asked for: the coming subscription brings snapshots.
         """
+        named = None if tickers is None else frozenset(tickers)
         books = self._holdings.subscriptions.get(ORDERBOOK)
         if books is not None and books.is_live:
-            asked = sorted(books.held if tickers is None else books.held.intersection(tickers))
+            asked = sorted(books.held if named is None else books.held & named)
             self._holdings.repair.ask(asked, now)
             self._holdings.get_snapshots(books, asked, now)
+        if named is not None and self._holdings.wanted.forgive(named):
+            self._holdings.adjust_all(now)
+            self._holdings.subscribe_due(now)
         return self._holdings.take_out()
 
     def follow(self, tickers: Iterable[str], now: float) -> list[bytes]:

@@ -20,44 +20,51 @@ class Wanted:
 
     def __init__(self, tickers: Iterable[str]) -> None:
         self._tickers = dict.fromkeys(tickers)
-        self._forgive_at = 0.0
-        self.refused: frozenset[str] = frozenset()
+        self._refused: dict[str, float] = {}
+        """With the time at which each is wanted again."""
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """The markets to do without for a while."""
+        return frozenset(self._refused)
 
     @property
     def is_refused_whole(self) -> bool:
         """Whether there is no market that was not refused."""
-        return self.refused.issuperset(self._tickers)
+        return self._refused.keys() >= self._tickers.keys()
 
     def follow(self, tickers: Iterable[str]) -> None:
         """Want these from now on."""
         self._tickers = dict.fromkeys(tickers)
-        self.refused &= self._tickers.keys()
+        self._refused = {ticker: until for ticker, until in self._refused.items() if ticker in self._tickers}
 
     def refuse(self, tickers: Iterable[str], now: float) -> None:
         """Do without these for a while."""
-        if fresh := self._tickers.keys() & frozenset(tickers):
-            self.refused |= fresh
-            self._forgive_at = now + ASK_AGAIN_S
+        self._refused.update(dict.fromkeys(self._tickers.keys() & frozenset(tickers), now + ASK_AGAIN_S))
 
-    def forgive(self, now: float) -> bool:
-        """Want everything again if its time has come; return whether that changes anything."""
-        is_due = bool(self.refused) and self._forgive_at <= now
-        if is_due:
-            self.refused = frozenset()
-        return is_due
+    def forgive(self, tickers: Iterable[str]) -> bool:
+        """Want these again; return whether that changes anything."""
+        forgiven = self._refused.keys() & frozenset(tickers)
+        for ticker in forgiven:
+            del self._refused[ticker]
+        return bool(forgiven)
+
+    def forgive_due(self, now: float) -> bool:
+        """Want again whatever was refused for long enough; return whether that changes anything."""
+        return self.forgive([ticker for ticker, until in self._refused.items() if until <= now])
 
     def of(self, subscription: Subscription) -> Iterator[str]:
         """Yield what a subscription should hold, the first first, as many as it has room for."""
         room = sys.maxsize if subscription.room is None else subscription.room
-        return islice((ticker for ticker in self._tickers if ticker not in self.refused), room)
+        return islice((ticker for ticker in self._tickers if ticker not in self._refused), room)
 
     def first_of(self, *subscriptions: Subscription) -> frozenset[str]:
         """Return the markets to begin these subscriptions with."""
         return frozenset.intersection(*(frozenset(islice(self.of(one), CHUNK)) for one in subscriptions))
 
     def next_deadline(self) -> float | None:
-        """Return when `forgive` does something; None: never."""
-        return self._forgive_at if self.refused else None
+        """Return when `forgive_due` does something; None: never."""
+        return min(self._refused.values(), default=None)
 
 
 class Pace:
