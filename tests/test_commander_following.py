@@ -5,7 +5,9 @@ import pytest
 from rlflow.errors import FeedLostError
 from rlflow.kalshi.commander import Commander
 from rlflow.kalshi.lifecycle import LIFECYCLE
-from rlflow.kalshi.wanted import ASK_AGAIN_S, CHUNK, CHUNK_LIMIT_S
+from rlflow.kalshi.notices import OUT_OF_ORDER
+from rlflow.kalshi.subscription import ASK_AGAIN_S
+from rlflow.kalshi.wanted import CHUNK, CHUNK_LIMIT_S
 from tests.test_commander import BOOKS, Talk
 
 TRADES = "trade"
@@ -80,6 +82,70 @@ def test_a_dead_lifecycle_channel_is_subscribed_anew() -> None:
     talk.hear(talk.wire.subscribed(BOOKS, 1))
     talk.hear(talk.wire.subscribed(LIFECYCLE, 2))
     assert talk.hear(talk.wire.error(25, channel=LIFECYCLE)) == [f"subscribe {LIFECYCLE}"]
+
+
+def heard_all() -> Listening:
+    """Return a conversation in which the books are valid and the lifecycle channel is live."""
+    talk = Listening()
+    talk.hear(talk.wire.subscribed(BOOKS, 1))
+    talk.hear(talk.wire.subscribed(LIFECYCLE, 2))
+    talk.valid("KXA", "KXB")
+    return talk
+
+
+def die_of(talk: Listening, cause: str) -> list[str]:
+    """Let the lifecycle subscription end, and go on until it is asked for again."""
+    if cause != "out of order":
+        return talk.hear(talk.wire.error(int(cause), channel=LIFECYCLE))
+    said = talk.invalid(cause=OUT_OF_ORDER, sid=talk.wire.sids[LIFECYCLE])
+    assert [line.split()[0] for line in said] == ["unsubscribe"]
+    return talk.hear(talk.wire.unsubscribed(LIFECYCLE, talk.last_id()))
+
+
+@pytest.mark.parametrize("cause", ["10", "25", "out of order"])
+def test_a_lifecycle_channel_that_keeps_dying_costs_no_connection(cause: str) -> None:
+    talk, pauses = heard_all(), []
+    for _ in range(8):
+        said, died = die_of(talk, cause), talk.now
+        while not said:
+            deadline = talk.commander.next_deadline()
+            assert deadline is not None
+            said = talk.wait(deadline - talk.now)
+        assert said == [f"subscribe {LIFECYCLE}"]
+        talk.hear(talk.wire.subscribed(LIFECYCLE, talk.last_id()))
+        pauses.append(talk.now - died)
+    assert pauses == [0, 1, 2, 4, 8, ASK_AGAIN_S, ASK_AGAIN_S, ASK_AGAIN_S]
+
+
+def test_a_lifecycle_channel_that_is_never_granted_costs_no_connection() -> None:
+    talk = Listening()
+    talk.hear(talk.wire.subscribed(BOOKS, 1))
+    talk.valid("KXA", "KXB")
+    assert talk.wait(29) == [f"subscribe {LIFECYCLE}"] * 2
+    assert talk.wait(1 + ASK_AGAIN_S - 1) == []
+    assert talk.wait(1) == [f"subscribe {LIFECYCLE}"]
+    talk.hear(talk.wire.subscribed(LIFECYCLE, talk.last_id()))
+    assert LIFECYCLE in talk.commander.sids
+    assert talk.wait(600) == []
+
+
+def test_a_lifecycle_channel_that_comes_too_fast_for_a_minute_costs_no_connection() -> None:
+    talk = Listening()
+    talk.hear(talk.wire.subscribed(BOOKS, 1))
+    talk.valid("KXA", "KXB")
+    for pause_s in (1, 2, 4, 8, 16, 32):
+        assert talk.hear(talk.wire.error(27, talk.last_id())) == []
+        assert talk.wait(pause_s) == [f"subscribe {LIFECYCLE}"]
+    assert talk.hear(talk.wire.error(27, talk.last_id())) == []
+    assert talk.wait(ASK_AGAIN_S) == [f"subscribe {LIFECYCLE}"]
+
+
+def test_a_lifecycle_channel_that_cannot_be_left_costs_no_connection() -> None:
+    talk = heard_all()
+    said = talk.invalid(cause=OUT_OF_ORDER, sid=talk.wire.sids[LIFECYCLE])
+    assert talk.wait(29) == said * 2
+    assert talk.wait(1 + ASK_AGAIN_S) == [f"subscribe {LIFECYCLE}"]
+    assert talk.hear(talk.wire.ok(None, talk.last_id(), LIFECYCLE)) == said
 
 
 def test_a_commander_without_lifecycle_needs_a_market() -> None:

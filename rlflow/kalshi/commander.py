@@ -28,8 +28,7 @@ from rlflow.kalshi.messages import Error, Message, Ok, OrderbookSnapshot, Subscr
 from rlflow.kalshi.notices import OUT_OF_ORDER, BooksInvalid, BookValid, Heard, Notice
 from rlflow.kalshi.pending import Command, Kind
 from rlflow.kalshi.refusals import Demand, demand_of, kills_subscription, markets_at_fault
-from rlflow.kalshi.subscription import Phase, Subscription
-from rlflow.kalshi.wanted import ASK_AGAIN_S
+from rlflow.kalshi.subscription import ASK_AGAIN_S, Phase, Subscription
 
 
 class Commander:
@@ -218,7 +217,7 @@ class Commander:
             case Demand.RETRY:
                 self._holdings.try_again(command, now)
             case Demand.POSTPONE:
-                self._holdings.pending.postpone(command, now)
+                self._holdings.postpone(command, now)
             case Demand.IT_HAS_ENDED:
                 self._holdings.end(subscription, now)
             case Demand.IT_IS_HELD:

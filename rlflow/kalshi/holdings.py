@@ -1,13 +1,14 @@
 """The subscriptions of one connection: made, extended, made anew and left, so that they hold what is wanted."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from rlflow.errors import FeedLostError
 from rlflow.kalshi.book_repair import BookRepair
 from rlflow.kalshi.lifecycle import LIFECYCLE
 from rlflow.kalshi.pending import Command, Kind, Pending
-from rlflow.kalshi.subscription import Phase, Subscription
+from rlflow.kalshi.subscription import ASK_AGAIN_S, Phase, Subscription
 from rlflow.kalshi.wanted import Pace, Wanted
 
 ORDERBOOK: Final = "orderbook_delta"
@@ -230,7 +231,24 @@ class Holdings:
         """Send what is still to be asked for of a command once more."""
         due = self._due(command)
         if due is not None:
-            self._out.append(self.pending.send_again(due, now))
+            with self._without_lifecycle(due, now):
+                self._out.append(self.pending.send_again(due, now))
+
+    def postpone(self, command: Command, now: float) -> None:
+        """Send a command that came too fast once more, later."""
+        with self._without_lifecycle(command, now):
+            self.pending.postpone(command, now)
+
+    @contextmanager
+    def _without_lifecycle(self, command: Command, now: float) -> Iterator[None]:
+        """Put the lifecycle channel off where another would cost the connection: books are worth more."""
+        subscription = self.subscriptions[command.channel]
+        try:
+            yield
+        except FeedLostError:
+            if subscription.has_markets:
+                raise
+            subscription.put_off(now + ASK_AGAIN_S)
 
     def _due(self, command: Command) -> Command | None:
         """Return a command about those of its markets of which it is still true; None: it has no purpose any more.

@@ -9,6 +9,8 @@ from rlflow.errors import FeedLostError
 
 MAX_RESTARTS: Final = 5
 """How often a subscription is made anew, each time after twice the pause, before the connection is given up."""
+ASK_AGAIN_S: Final = 60.0
+"""What the venue has refused, a market or the lifecycle channel, is asked for again after so long."""
 STEADY_S: Final = 60.0
 """A subscription that was live for so long has earned its restarts again."""
 
@@ -58,23 +60,31 @@ class Subscription:
         self.phase, self.sid, self.shunned_sid, self._live_since = Phase.LIVE, sid, None, now
 
     def restart(self, cause: str, now: float) -> None:
-        """Count that it has to be made anew, at `not_before`; `FeedLostError` if that has been tried often enough."""
+        """Count that it has to be made anew, at `not_before`.
+
+        `FeedLostError` if that has been tried often enough; but books are worth more than news of markets' lives.
+        """
         if self.is_live and now - self._live_since >= STEADY_S:
             self._restarts = 0
         if self._restarts >= MAX_RESTARTS:
-            raise FeedLostError(f"{self.channel} had to be subscribed {MAX_RESTARTS} times, at last because: {cause}")
+            if self.has_markets:
+                tried = f"{self.channel} had to be subscribed {MAX_RESTARTS} times"
+                raise FeedLostError(f"{tried}, at last because: {cause}")
+            self.not_before = now + ASK_AGAIN_S
+            return
         self._restarts += 1
         # At once the first time, then after 1, 2, 4, 8 s.
         self.not_before = now + (2.0 ** (self._restarts - 2) if self._restarts > 1 else 0.0)
 
     def put_off(self, until: float) -> None:
-        """Note that the venue does not grant it; it is asked for again, but not before."""
-        self.phase, self.sid, self.not_before = Phase.IDLE, None, until
+        """Note that the venue does not grant it, or its end; it is asked for again, but not before."""
+        self.end()
+        self.not_before = until
 
     def leave(self) -> None:
         """Note that its end was asked for."""
         self.phase = Phase.LEAVING
 
     def end(self) -> None:
-        """Note that the venue has ended it."""
+        """Note that it is no more."""
         self.phase, self.shunned_sid, self.sid = Phase.IDLE, self.sid or self.shunned_sid, None

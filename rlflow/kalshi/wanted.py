@@ -5,14 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from rlflow.kalshi.subscription import Subscription
+from rlflow.kalshi.subscription import ASK_AGAIN_S, Subscription
 
 CHUNK: Final = 100
 """So many markets are added at once: 100 snapshots of 1 to 3 KB (protocol 9.1) are one burst of some 200 KB."""
 CHUNK_LIMIT_S: Final = 3.0
 """The next markets are added after so long, whether the snapshots of the last have come or not."""
-ASK_AGAIN_S: Final = 60.0
-"""What the venue has refused, a market or the lifecycle channel, is asked for again after so long."""
 
 
 class Wanted:
