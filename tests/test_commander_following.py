@@ -212,6 +212,34 @@ def test_a_subscription_that_is_full_keeps_what_it_has_and_says_so() -> None:
     assert talk.commander.too_many is None
 
 
+def test_markets_that_take_others_places_find_room() -> None:
+    talk = Talk(("KXA", "KXB"))
+    talk.hear(talk.wire.subscribed(BOOKS, 1))
+    talk.valid("KXA", "KXB")
+    assert talk.follow("KXB", "KXC") == ["delete_markets 1 KXA", "add_markets 1 KXC"]
+
+
+def test_no_subscription_is_without_markets_while_all_are_changed() -> None:
+    talk = Talk(("KXA", "KXB"))
+    talk.hear(talk.wire.subscribed(BOOKS, 1))
+    talk.valid("KXA", "KXB")
+    assert talk.follow("KXC") == ["add_markets 1 KXC", "delete_markets 1 KXA KXB"]
+
+
+def test_markets_that_come_before_others_have_left_are_added_once_more() -> None:
+    talk = Talk(("KXA", "KXB"))
+    talk.hear(talk.wire.subscribed(BOOKS, 1))
+    talk.valid("KXA", "KXB")
+    talk.follow("KXB", "KXC")
+    # The venue carries commands out concurrently.
+    assert talk.hear(talk.wire.error(26, 3, BOOKS)) == []
+    talk.hear(talk.wire.ok(["KXB"], 2, BOOKS))
+    assert talk.wait(1) == ["add_markets 1 KXC"]
+    assert talk.commander.too_many is None
+    assert talk.hear(talk.wire.error(26, 4, BOOKS)) == []
+    assert talk.commander.too_many == 2
+
+
 def test_a_first_subscription_that_is_too_large_is_tried_with_half() -> None:
     talk = Talk(many(4))
     assert talk.hear(talk.wire.error(26, 1)) == ["subscribe orderbook_delta KX0000 KX0001"]

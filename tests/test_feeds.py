@@ -1,6 +1,8 @@
 """Many markets over several connections, against the simulated exchange."""
 
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -29,6 +31,10 @@ def markets_of(world: World) -> dict[str, set[str]]:
         for name in lanes:
             found.setdefault(name, set()).add(ticker)
     return found
+
+
+def are_valid(world: World, tickers: Sequence[str]) -> bool:
+    return all(world.pipeline.books.is_valid(ticker) for ticker in tickers)
 
 
 async def test_of_two_thousand_markets_only_those_of_a_broken_connection_have_gaps(tmp_path: Path) -> None:
@@ -72,6 +78,18 @@ async def test_what_one_subscription_cannot_hold_goes_over_more_connections(tmp_
         assert world.status().capacity == 50
         assert [lane.markets for lane in world.status().feeds] == [50, 50, 50]
         assert not world.gaps()
+
+
+async def test_a_full_connection_has_room_for_markets_that_take_others_places(tmp_path: Path) -> None:
+    tickers = many(28)
+    venue = ExchangeConfig(keys={}, tickers=tickers, limits=Limits(markets=10))
+    async with following(tmp_path, venue, Settings(market_tickers=tickers[:10], markets_per_connection=10)) as world:
+        await world.wait_valid(10)
+        for come, go in ((tickers[10:18], tickers[:8]), (tickers[18:], (*tickers[8:10], *tickers[10:18]))):
+            await world.parts.following.change(come, go)
+            await wait_until(partial(are_valid, world, come))
+            assert [lane.markets for lane in world.status().feeds] == [10]
+        assert world.status().capacity == 10
 
 
 async def test_connections_come_and_go_with_their_markets(tmp_path: Path) -> None:

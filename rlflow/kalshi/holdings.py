@@ -101,7 +101,7 @@ class Holdings:
             self.repair.forget(removed)
             self.doubtful -= removed
         if not wanted:
-            # On some channels the venue takes no market for all of them.
+            # On some channels the venue takes no market for all of them (protocol 3.2).
             self.leave(subscription, now)
             return
         lacking = [ticker for ticker in wanted if ticker not in subscription.held]
@@ -109,7 +109,9 @@ class Holdings:
         subscription.held = subscription.held - removed | added
         if has_books:
             self.doubtful |= added & self.pending.removals(subscription.channel)
-        for kind, tickers in ((Kind.ADD, added), (Kind.DELETE, removed)):
+        # What leaves makes room for what comes; but to be empty between the two may mean to hold all markets.
+        changes = [(Kind.DELETE, removed), (Kind.ADD, added)]
+        for kind, tickers in changes if subscription.held - added else reversed(changes):
             if tickers:
                 self.send(Command(kind, subscription.channel, subscription.sid, tuple(sorted(tickers))), now)
         if has_books:
@@ -177,6 +179,10 @@ class Holdings:
 
     def take_fewer(self, subscription: Subscription, command: Command, now: float) -> None:
         """Go on with what a subscription holds, or try with half of it where it holds nothing yet."""
+        if command.kind is Kind.ADD and self.pending.removals(command.channel):
+            # Others may have to leave first.
+            self.postpone(command, now)
+            return
         attempted = len(subscription.held)
         self.too_many = attempted if self.too_many is None else min(attempted, self.too_many)
         if command.kind is Kind.SUBSCRIBE:
