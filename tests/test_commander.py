@@ -798,6 +798,22 @@ def test_trades_of_a_market_that_a_late_removal_took_away_are_added_again() -> N
     assert talk.commander.missing == frozenset()
 
 
+def test_trades_that_the_answer_to_their_addition_does_not_name_are_asked_for_again_later() -> None:
+    talk = Talk(("KXA",), (BOOKS, TRADES))
+    talk.hear(talk.wire.subscribed(BOOKS, 1))
+    talk.hear(talk.wire.subscribed(TRADES, 1))
+    talk.valid("KXA")
+    talk.follow("KXA", "KXB")
+    talk.hear(talk.wire.ok(["KXA", "KXB"], 2, BOOKS))
+    talk.valid("KXB")
+
+    assert talk.hear(talk.wire.ok(["KXA"], 3, TRADES)) == []
+    assert talk.commander.missing == frozenset()
+    assert talk.wait(60) == ["add_markets 2 KXB"]
+    talk.hear(talk.wire.ok(["KXA", "KXB"], talk.last_id(), TRADES))
+    assert talk.wait(1000) == []
+
+
 def test_market_that_was_followed_before_its_end_was_confirmed_is_missing_until_its_snapshot() -> None:
     talk = subscribed("KXA", "KXB")
     talk.follow("KXA")

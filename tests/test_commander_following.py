@@ -6,7 +6,7 @@ from rlflow.errors import FeedLostError
 from rlflow.kalshi.commander import Commander
 from rlflow.kalshi.lifecycle import LIFECYCLE
 from rlflow.kalshi.notices import OUT_OF_ORDER
-from rlflow.kalshi.subscription import ASK_AGAIN_S
+from rlflow.kalshi.refused import ASK_AGAIN_S
 from rlflow.kalshi.wanted import CHUNK, CHUNK_LIMIT_S
 from tests.test_commander import BOOKS, Talk
 

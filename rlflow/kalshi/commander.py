@@ -28,7 +28,8 @@ from rlflow.kalshi.messages import Error, Message, Ok, OrderbookSnapshot, Subscr
 from rlflow.kalshi.notices import OUT_OF_ORDER, BooksInvalid, BookValid, Heard, Notice
 from rlflow.kalshi.pending import Command, Kind
 from rlflow.kalshi.refusals import Demand, demand_of, kills_subscription, markets_at_fault
-from rlflow.kalshi.subscription import ASK_AGAIN_S, Phase, Subscription
+from rlflow.kalshi.refused import ASK_AGAIN_S
+from rlflow.kalshi.subscription import Phase, Subscription
 
 
 class Commander:
@@ -76,8 +77,7 @@ class Commander:
                 self._holdings.try_again(command, now)
         for command in self._holdings.pending.take_postponed(now):
             self._holdings.send_due(command, now)
-        if self._holdings.wanted.forgive_due(now):
-            self._holdings.adjust_all(now)
+        self._holdings.forgive_due(now)
         self._holdings.subscribe_due(now)
         self._holdings.go_on_adding(now)
         self._repair_overdue(now)
@@ -99,9 +99,8 @@ class Commander:
             asked = sorted(books.held if named is None else books.held & named)
             self._holdings.repair.ask(asked, now)
             self._holdings.get_snapshots(books, asked, now)
-        if named is not None and self._holdings.wanted.forgive(named):
-            self._holdings.adjust_all(now)
-            self._holdings.subscribe_due(now)
+        if named is not None:
+            self._holdings.forgive(named, now)
         return self._holdings.take_out()
 
     def follow(self, tickers: Iterable[str], now: float) -> list[bytes]:
@@ -129,7 +128,7 @@ class Commander:
         The venue refused them, or sends no snapshot though it does of others, or they were removed and added again, and
         it has not said when.
         """
-        return self._holdings.repair.missing | self._holdings.wanted.refused | self._holdings.doubtful
+        return self._holdings.repair.missing | self._holdings.wanted.refused.tickers | self._holdings.doubtful
 
     @property
     def sids(self) -> dict[str, int]:

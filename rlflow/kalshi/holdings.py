@@ -1,6 +1,6 @@
 """The subscriptions of one connection: made, extended, made anew and left, so that they hold what is wanted."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from typing import Final
 
@@ -8,7 +8,8 @@ from rlflow.errors import FeedLostError
 from rlflow.kalshi.book_repair import BookRepair
 from rlflow.kalshi.lifecycle import LIFECYCLE
 from rlflow.kalshi.pending import Command, Kind, Pending
-from rlflow.kalshi.subscription import ASK_AGAIN_S, Phase, Subscription
+from rlflow.kalshi.refused import ASK_AGAIN_S, Refused
+from rlflow.kalshi.subscription import Phase, Subscription
 from rlflow.kalshi.wanted import Pace, Wanted
 
 ORDERBOOK: Final = "orderbook_delta"
@@ -60,14 +61,14 @@ class Holdings:
     def next_deadline(self) -> float | None:
         """Return when there is something to do again; None: not before something else happens."""
         resumptions = [each.not_before for each in self.subscriptions.values() if self._is_wanting(each)]
-        parts = (self.pending, self.repair, self.wanted, self.pace)
+        parts = (self.pending, self.repair, self.pace, *self._refused())
         deadlines = [*resumptions, *(part.next_deadline() for part in parts)]
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def subscribe_due(self, now: float) -> None:
         """Subscribe what is not subscribed and may be; FeedLostError if there is nothing that the venue grants."""
         if self.wanted.is_refused_whole and not self.hears_lifecycle:
-            raise FeedLostError(f"the venue refused every market: {', '.join(sorted(self.wanted.refused)[:5])}")
+            raise FeedLostError(f"the venue refused every market: {', '.join(sorted(self.wanted.refused.tickers)[:5])}")
         every = self.subscriptions.values()
         due = [each for each in every if self._is_wanting(each) and each.not_before <= now]
         with_markets = [each for each in due if each.has_markets]
@@ -89,6 +90,22 @@ class Holdings:
         for subscription in self.subscriptions.values():
             if subscription.is_live:
                 self._adjust(subscription, now)
+
+    def forgive(self, tickers: Set[str], now: float) -> None:
+        """Ask again for those of these markets that the venue has refused."""
+        forgiven = [each.forgive(tickers) for each in self._refused()]
+        if any(forgiven):
+            self.adjust_all(now)
+            self.subscribe_due(now)
+
+    def forgive_due(self, now: float) -> None:
+        """Ask again for whatever the venue has refused for long enough."""
+        forgiven = [each.forgive_due(now) for each in self._refused()]
+        if any(forgiven):
+            self.adjust_all(now)
+
+    def _refused(self) -> list[Refused]:
+        return [self.wanted.refused, *(each.withheld for each in self.subscriptions.values())]
 
     def _adjust(self, subscription: Subscription, now: float) -> None:
         """Make a live subscription hold what is wanted, or a part of that for now."""
@@ -140,12 +157,14 @@ class Holdings:
         removed = {ticker for command in answered if command.kind is Kind.DELETE for ticker in command.tickers}
         added = {ticker for command in answered if command.kind is not Kind.DELETE for ticker in command.tickers}
         # What the very command did not bring about is not asked for again at once, lest it go on for ever.
-        subscription.held = listed - (removed - held) | lacking & added
+        subscription.held = listed - (removed - held)
         if subscription.channel == ORDERBOOK:
             self.wanted.refuse(lacking & added, now)
-            subscription.held -= lacking
             self.repair.forget(lacking)
             self.repair.expect(subscription.held - held, now)
+        else:
+            # A market has its book, though its trades do not come.
+            subscription.withheld.refuse(lacking & added, now)
         self._adjust(subscription, now)
 
     def restart(self, subscription: Subscription, cause: str, now: float, *, is_dead: bool) -> None:

@@ -6,11 +6,10 @@ from typing import Final
 import attrs
 
 from rlflow.errors import FeedLostError
+from rlflow.kalshi.refused import ASK_AGAIN_S, Refused
 
 MAX_RESTARTS: Final = 5
 """How often a subscription is made anew, each time after twice the pause, before the connection is given up."""
-ASK_AGAIN_S: Final = 60.0
-"""What the venue has refused, a market or the lifecycle channel, is asked for again after so long."""
 STEADY_S: Final = 60.0
 """A subscription that was live for so long has earned its restarts again."""
 
@@ -41,6 +40,8 @@ class Subscription:
     shunned_sid: int | None = None
     """The one that was left or is dead; to be merged into it again gives no new one."""
     not_before: float = 0.0
+    withheld: Refused = attrs.Factory(Refused)
+    """The markets that this one was not given, though the venue said nothing against them."""
     room: int | None = None
     """How many markets the venue lets it hold, as far as it has said so."""
     _live_since: float = 0.0
@@ -88,3 +89,4 @@ class Subscription:
     def end(self) -> None:
         """Note that it is no more."""
         self.phase, self.shunned_sid, self.sid = Phase.IDLE, self.sid or self.shunned_sid, None
+        self.withheld = Refused()

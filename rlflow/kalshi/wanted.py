@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from rlflow.kalshi.subscription import ASK_AGAIN_S, Subscription
+from rlflow.kalshi.refused import Refused
+from rlflow.kalshi.subscription import Subscription
 
 CHUNK: Final = 100
 """So many markets are added at once: 100 snapshots of 1 to 3 KB (protocol 9.1) are one burst of some 200 KB."""
@@ -18,51 +19,31 @@ class Wanted:
 
     def __init__(self, tickers: Iterable[str]) -> None:
         self._tickers = dict.fromkeys(tickers)
-        self._refused: dict[str, float] = {}
-        """With the time at which each is wanted again."""
-
-    @property
-    def refused(self) -> frozenset[str]:
-        """The markets to do without for a while."""
-        return frozenset(self._refused)
+        self.refused = Refused()
 
     @property
     def is_refused_whole(self) -> bool:
         """Whether there is no market that was not refused."""
-        return self._refused.keys() >= self._tickers.keys()
+        return self.refused.tickers >= self._tickers.keys()
 
     def follow(self, tickers: Iterable[str]) -> None:
         """Want these from now on."""
         self._tickers = dict.fromkeys(tickers)
-        self._refused = {ticker: until for ticker, until in self._refused.items() if ticker in self._tickers}
+        self.refused.forgive(self.refused.tickers - self._tickers.keys())
 
     def refuse(self, tickers: Iterable[str], now: float) -> None:
-        """Do without these for a while."""
-        self._refused.update(dict.fromkeys(self._tickers.keys() & frozenset(tickers), now + ASK_AGAIN_S))
-
-    def forgive(self, tickers: Iterable[str]) -> bool:
-        """Want these again; return whether that changes anything."""
-        forgiven = self._refused.keys() & frozenset(tickers)
-        for ticker in forgiven:
-            del self._refused[ticker]
-        return bool(forgiven)
-
-    def forgive_due(self, now: float) -> bool:
-        """Want again whatever was refused for long enough; return whether that changes anything."""
-        return self.forgive([ticker for ticker, until in self._refused.items() if until <= now])
+        """Do without these for a while, on every channel."""
+        self.refused.refuse(self._tickers.keys() & frozenset(tickers), now)
 
     def of(self, subscription: Subscription) -> Iterator[str]:
         """Yield what a subscription should hold, the first first, as many as it has room for."""
         room = sys.maxsize if subscription.room is None else subscription.room
-        return islice((ticker for ticker in self._tickers if ticker not in self._refused), room)
+        granted = (each for each in self._tickers if each not in self.refused and each not in subscription.withheld)
+        return islice(granted, room)
 
     def first_of(self, *subscriptions: Subscription) -> frozenset[str]:
         """Return the markets to begin these subscriptions with."""
         return frozenset.intersection(*(frozenset(islice(self.of(one), CHUNK)) for one in subscriptions))
-
-    def next_deadline(self) -> float | None:
-        """Return when `forgive_due` does something; None: never."""
-        return min(self._refused.values(), default=None)
 
 
 class Pace:
