@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlflow.errors import FeedLostError
+from rlflow.kalshi.book_repair import SNAPSHOT_LIMIT_S
 from rlflow.kalshi.commander import Commander
 from rlflow.kalshi.decode import Decoder
 from rlflow.kalshi.notices import OUT_OF_ORDER, BooksInvalid, BookValid, Heard
-from rlflow.kalshi.wanted import CHUNK
+from rlflow.kalshi.wanted import CHUNK, CHUNK_LIMIT_S
 from rlflow.session.records import Batch, Kind, Opened, local_batch
 from rlflow.session.session import Session
 from rlflow.units import Side
@@ -320,18 +321,56 @@ def test_stale_record_is_repaired_like_a_gap() -> None:
     assert subscribed().invalid("KXB", cause="no snapshot", sid=None) == ["get_snapshot 1 KXB"]
 
 
-def test_snapshots_are_asked_for_a_hundred_at_a_time() -> None:
+def asked_for(said: list[str]) -> list[int]:
+    """How many snapshots each command asks for."""
+    return [len(line.split()) - 2 for line in said if line.startswith("get_snapshot")]
+
+
+def test_snapshots_are_asked_for_as_half_of_the_last_hundred_have_come() -> None:
     tickers = [f"KX{number:03d}" for number in range(205)]
+    talk = subscribed(*tickers)
+
+    assert asked_for(talk.invalid(*tickers)) == [100]
+    assert talk.valid(*tickers[:49]) == []
+    assert asked_for(talk.valid(tickers[49])) == [50]
+    assert asked_for(talk.valid(*tickers[50:150])) == [50, 5]
+    talk.valid(*tickers[150:])
+    asked = [command["params"] for command in talk.sent if command["params"].get("action") == "get_snapshot"]
+    assert [ticker for params in asked for ticker in params["market_tickers"]] == tickers
+    assert talk.wait(1000) == []
+
+
+def test_snapshots_that_were_asked_for_and_do_not_come_hold_up_the_others_for_a_moment_only() -> None:
+    tickers = [f"KX{number:03d}" for number in range(250)]
     talk = subscribed(*tickers)
     talk.invalid(*tickers)
 
-    asked = [
-        command["params"]["market_tickers"]
-        for command in talk.sent
-        if command["params"].get("action") == "get_snapshot"
-    ]
-    assert [len(chunk) for chunk in asked] == [100, 100, 5]
-    assert [ticker for chunk in asked for ticker in chunk] == tickers
+    assert talk.wait(CHUNK_LIMIT_S - 0.1) == []
+    assert asked_for(talk.wait(0.1)) == [100]
+    assert asked_for(talk.wait(CHUNK_LIMIT_S)) == [50]
+    # Each waits for as long as it takes since it was asked for.
+    assert talk.wait(SNAPSHOT_LIMIT_S - 2 * CHUNK_LIMIT_S - 0.1) == []
+    assert asked_for(talk.wait(0.1)) == [100]
+
+
+def test_a_market_in_line_is_asked_for_once_and_not_after_its_snapshot_or_its_end() -> None:
+    tickers = [f"KX{number:03d}" for number in range(103)]
+    talk = subscribed(*tickers)
+    talk.invalid(*tickers)
+
+    assert talk.invalid(*tickers) == []
+    assert talk.valid(tickers[100]) == []
+    assert asked_for(talk.follow(*tickers[:102])) == []
+    assert asked_for(talk.valid(*tickers[:100])) == [1]
+
+
+def test_a_line_ends_with_its_subscription() -> None:
+    tickers = [f"KX{number:03d}" for number in range(150)]
+    talk = subscribed(*tickers)
+    talk.invalid(*tickers)
+    talk.hear(talk.wire.error(25, channel=BOOKS))
+
+    assert asked_for(talk.wait(5)) == []
 
 
 def test_book_that_waits_for_its_snapshot_is_not_asked_for_again() -> None:

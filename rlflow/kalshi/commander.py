@@ -11,9 +11,10 @@ An invalid book is repaired by the mildest means that can help: `get_snapshot`, 
 connection (`FeedLostError`). A market whose snapshot never comes while those of others do is not worth a subscription:
 it is `missing` and asked for every minute.
 
-Markets are added by the hundred, the next hundred when the snapshots of the last have come, so that a thousand books do
-not come at once. A subscription that cannot hold as many as it should (error 26) keeps what it has and says so:
-`too_many`. The lifecycle channel takes no markets; a commander that hears it may have none to follow.
+Markets are added by the hundred, the next hundred when the snapshots of the last have come, and asked for by the
+hundred, the next when half of the last have: a thousand books are not to come at once. A subscription that cannot hold
+as many as it should (error 26) keeps what it has and says so: `too_many`. The lifecycle channel takes no markets; a
+commander that hears it may have none to follow.
 
 Commands are sent one after the other where their order matters. The venue carries them out concurrently: in a recording
 of 2026-07-01 the commands 3 to 6 of one connection were answered in the order 6, 5, 3, 4. So what it says to hold is
@@ -67,6 +68,7 @@ class Commander:
             case BookValid():
                 self._holdings.repair.became_valid(notice.sid, notice.ticker, now)
                 self._holdings.go_on_adding(now)
+        self._holdings.ask_next(now)
         return self._holdings.take_out()
 
     def tick(self, now: float) -> list[bytes]:
@@ -97,8 +99,8 @@ class Commander:
         books = self._holdings.subscriptions.get(ORDERBOOK)
         if books is not None and books.is_live:
             asked = sorted(books.held if named is None else books.held & named)
-            self._holdings.repair.ask(asked, now)
-            self._holdings.get_snapshots(books, asked, now)
+            self._holdings.repair.ask(asked)
+            self._holdings.ask_next(now)
         if named is not None:
             self._holdings.forgive(named, now)
         return self._holdings.take_out()
@@ -243,20 +245,16 @@ class Commander:
             return
         books = self._holdings.subscriptions.get(ORDERBOOK)
         if books is not None and books.is_live:
-            asked = [ticker for ticker in wanted if ticker in books.held]
-            self._holdings.repair.ask(asked, now)
-            self._holdings.get_snapshots(books, asked, now)
+            self._holdings.repair.ask(ticker for ticker in wanted if ticker in books.held)
 
     def _repair_overdue(self, now: float) -> None:
         """Do the next best thing for the books whose snapshot did not come."""
         books = self._holdings.subscriptions.get(ORDERBOOK)
         if books is None or not books.is_live:
             return
-        wanted = self._holdings.repair.take_due(now)
-        if wanted is None:
+        if not self._holdings.repair.take_due(now):
             self._holdings.restart(books, "snapshots did not come", now, is_dead=False)
-        else:
-            self._holdings.get_snapshots(books, wanted, now)
+        self._holdings.ask_next(now)
 
 
 def _shown(text: str) -> str:

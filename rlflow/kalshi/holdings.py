@@ -15,8 +15,6 @@ from rlflow.kalshi.wanted import Pace, Wanted
 ORDERBOOK: Final = "orderbook_delta"
 TRADE: Final = "trade"
 
-MAX_SNAPSHOTS_PER_COMMAND: Final = 100
-
 
 class Holdings:
     """What one connection has subscribed, and the commands that change it. For the `Commander` alone."""
@@ -232,11 +230,12 @@ class Holdings:
         else:
             self.send_due(command.without(named), now)
 
-    def get_snapshots(self, books: Subscription, tickers: Sequence[str], now: float) -> None:
-        """Ask for the snapshots of these markets."""
-        for start in range(0, len(tickers), MAX_SNAPSHOTS_PER_COMMAND):
-            chunk = tuple(tickers[start : start + MAX_SNAPSHOTS_PER_COMMAND])
-            self.send(Command(Kind.GET_SNAPSHOT, books.channel, books.sid, chunk), now)
+    def ask_next(self, now: float) -> None:
+        """Ask for the next snapshots, if the last have come, or have had their time."""
+        tickers = self.repair.take_next(now)
+        if tickers:
+            books = self.subscriptions[ORDERBOOK]
+            self.send(Command(Kind.GET_SNAPSHOT, books.channel, books.sid, tuple(tickers)), now)
 
     def send(self, command: Command, now: float) -> None:
         """Send a command."""

@@ -95,6 +95,10 @@ class SnapshotWaits:
         """Return how many markets wait for the snapshot that their subscription brings."""
         return sum(len(wait.tickers) for wait in self._waits if wait.stage is Stage.EXPECTED)
 
+    def asked(self) -> int:
+        """Return how many markets wait for the answer to `get_snapshot`."""
+        return sum(len(wait.tickers) for wait in self._waits if wait.stage in (Stage.ASKED, Stage.ASKED_AGAIN))
+
     def missing(self) -> frozenset[str]:
         """Return the markets that have been given up for the time being."""
         return frozenset(ticker for wait in self._waits if wait.stage is Stage.MISSING for ticker in wait.tickers)
