@@ -67,6 +67,11 @@ class RestRefusedError(PeerError):
         self.message = message
         super().__init__(f"the venue refused with HTTP {status} {code}: {message}".replace("  ", " "))
 
+    @property
+    def is_about_key(self) -> bool:
+        """Whether it is not about what was asked for: other requests would be refused as well."""
+        return self.status in (401, 403)
+
 
 class KeyRefusedError(PeerError):
     """The venue answered the upgrade with 401 or 403: this key will not become right by itself, but a clock may."""

@@ -34,6 +34,10 @@ class Listing:
     event: dict[str, Any] = attrs.Factory(dict)
     series: dict[str, Any] = attrs.Factory(lambda: {"fee_type": "quadratic", "fee_multiplier": 1})
     changes: list[dict[str, Any]] = attrs.Factory(list)
+    refused: set[str] = attrs.Factory(set)
+    """Tickers that are refused with all others of the request."""
+    more: dict[str, Answer] = attrs.Factory(dict)
+    """Answers by path, before those that come of the rest."""
     is_away: bool = False
 
     def list(self, ticker: str = MARKET, **fields: Any) -> None:
@@ -48,6 +52,8 @@ class Listing:
         if self.is_away:
             return Answer(503)
         wanted = asked.query.get("tickers", "").split(",")
+        if self.refused.intersection(wanted):
+            return answer(400, code="bad_request")
         listed = [self.markets[ticker] for ticker in wanted if ticker in self.markets]
         return by_path(
             {
@@ -56,6 +62,7 @@ class Listing:
                 f"/series/{SERIES}": answer(series={"ticker": SERIES} | self.series),
                 "/series/fee_changes": answer(series_fee_change_arr=self.changes),
             }
+            | self.more
         )(asked)
 
 
@@ -219,6 +226,46 @@ async def test_a_sheet_that_postgresql_refuses_spoils_no_other(database: Databas
     assert row(database, "title", f"{MARKET}2") == ("a\ufffdb",)
 
 
+@pytest.mark.parametrize("bad", [answer(400, code="bad_request"), answer(event={"event_ticker": ""})])
+async def test_an_event_that_fails_spoils_no_other(database: Database, database_url: str, bad: Answer) -> None:
+    listing = Listing(more={"/events/A": bad, "/account/limits": answer(read={})})
+    listing.list("A-1", event_ticker="A")
+    listing.list(MARKET)
+    async with running(listing, connector(database_url), "A-1", MARKET) as now:
+        await now.stored(2)
+        await now.wait(lambda: "event A" in str(now.sheets.statistics().last_error))
+        listing.more = {"/events/A": answer(event={"event_ticker": "A", "series_ticker": "S"})}
+        now.sheets.learn_event("A")
+        await now.wait(lambda: now.sheets.statistics().last_error is None)
+    assert row(database, "series_ticker", "A-1") == ("S",)
+    assert row(database, "series_ticker") == (SERIES,)
+
+
+async def test_an_event_that_is_not_there_yet_is_asked_for_soon(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlflow.data.sheets.ask_schedule.FIRST_RETRY_S", 0.02)
+    monkeypatch.setattr("rlflow.data.sheets.market_details.FIRST_RETRY_S", 0.01)
+    listing = Listing(more={f"/events/{EVENT}": answer(404, code="not_found")})
+    listing.settle()
+    async with running(listing, connector(database_url), MARKET) as now:
+        await now.stored(1)
+        assert (now.sheets.statistics().final, now.sheets.statistics().last_error) == (0, None)
+        listing.more = {}
+        await now.wait(lambda: now.sheets.statistics().final == 1)
+    assert row(database, "series_ticker") == (SERIES,)
+
+
+async def test_a_market_that_is_refused_spoils_no_other(database: Database, database_url: str) -> None:
+    tickers = [f"{MARKET}{number}" for number in range(7)]
+    listing = Listing(refused={tickers[3]})
+    for ticker in tickers:
+        listing.list(ticker)
+    async with running(listing, connector(database_url), *tickers) as now:
+        await now.stored(6)
+        assert now.sheets.statistics().missing == 1
+
+
 def _change(fee_type: str, multiplier: float, at: str) -> dict[str, Any]:
     return {"series_ticker": SERIES, "fee_type": fee_type, "fee_multiplier": multiplier, "scheduled_ts": at}
 
@@ -305,6 +352,7 @@ def test_what_is_seen_now_holds_now_and_the_past_is_not_rewritten(
             st.tuples(st.just("found"), st.sampled_from("abc")),
             st.tuples(st.just("final"), st.sampled_from("abc")),
             st.tuples(st.just("missed"), st.sampled_from("abc")),
+            st.tuples(st.just("found_in_part"), st.sampled_from("abc")),
             st.tuples(st.just("wait"), st.integers(1, 1_000)),
         )
     )
@@ -320,6 +368,8 @@ def test_a_market_that_is_not_final_is_always_asked_for_again(steps: list[tuple[
                 known.add(value)
             case "missed" if value in schedule.due(now):
                 schedule.missed(value, now)
+            case "found_in_part" if value in schedule.due(now):
+                schedule.found_in_part(value, now, is_final=True)
             case "found" | "final" if value in schedule.due(now):
                 schedule.found(value, now, is_final=step == "final")
                 final |= {value} if step == "final" else set()
@@ -342,3 +392,14 @@ def test_a_missing_market_is_asked_for_ever_more_seldom() -> None:
     assert pauses[-1] == LAST_RETRY_S
     schedule.found("a", now, is_final=False)
     assert (schedule.next_s(), schedule.missing) == (now + INTERVAL_S, 0)
+
+
+def test_what_lacks_its_event_stays_as_current_as_all_else() -> None:
+    schedule, now, pauses = AskSchedule(), 0.0, []
+    schedule.add(["a"], now)
+    for _ in range(10):
+        schedule.found_in_part("a", now, is_final=False)
+        pauses.append(schedule.next_s() - now)
+        now = schedule.next_s()
+    assert pauses[:3] == [FIRST_RETRY_S, 2 * FIRST_RETRY_S, 4 * FIRST_RETRY_S]
+    assert (pauses[-1], schedule.missing) == (INTERVAL_S, 0)

@@ -22,7 +22,7 @@ from rlflow.data.rest.client import TICKERS_PER_REQUEST, VenueClient
 from rlflow.data.sheets.ask_schedule import AskSchedule
 from rlflow.data.sheets.market_details import MarketDetails
 from rlflow.data.sheets.sheet_rows import SheetBatch, store_sheets, unfinished
-from rlflow.errors import RestRefusedError
+from rlflow.errors import AnswerRejectedError, RestRefusedError
 from rlflow.kalshi.sheets import MarketSheet
 from rlflow.units import Nanos
 
@@ -52,7 +52,7 @@ class SheetStatistics:
     """Sheets that PostgreSQL refused."""
     last_stored_ns: Nanos | None
     last_error: str | None
-    """None: the last attempt went well."""
+    """None: the last attempt went well, and of each market all is known."""
 
 
 @attrs.define(eq=False)
@@ -127,13 +127,26 @@ class MarketSheets:
         self._schedule.add(self.followed(), now_s)
         due = self._schedule.due(now_s + GATHER_S)
         for begin in range(0, len(due), TICKERS_PER_REQUEST):
-            await self._ask(due[begin : begin + TICKERS_PER_REQUEST])
+            await self._ask_all(due[begin : begin + TICKERS_PER_REQUEST])
 
     async def _learn_limits(self) -> None:
         try:
             await self.client.limits()
-        except RestRefusedError as error:
+        except (RestRefusedError, AnswerRejectedError) as error:
             _log.warning("limits of the account not known", error=str(error))
+
+    async def _ask_all(self, tickers: list[str]) -> None:
+        """Ask for some markets; where all are refused because of one, find it, so that it spoils no other."""
+        try:
+            await self._ask(tickers)
+        except RestRefusedError as error:
+            if error.status != 400:
+                raise
+            if len(tickers) == 1:
+                self._schedule.missed(tickers[0], trio.current_time())
+            else:
+                await self._ask_all(tickers[: len(tickers) // 2])
+                await self._ask_all(tickers[len(tickers) // 2 :])
 
     async def _ask(self, tickers: list[str]) -> None:
         """Ask for some markets at once; they stay due if this fails."""
@@ -151,9 +164,11 @@ class MarketSheets:
         for ticker in tickers:
             if (sheet := found.get(ticker)) is None:
                 self._schedule.missed(ticker, now_s)
-            else:
-                self._schedule.found(ticker, now_s, is_final=sheet.is_final)
-                self._remember(sheet)
+                continue
+            is_whole = sheet.event_ticker in events
+            note = self._schedule.found if is_whole else self._schedule.found_in_part
+            note(ticker, now_s, is_final=sheet.is_final)
+            self._remember(sheet)
 
     async def _wait_due(self) -> None:
         """Wait until something is due, or was told."""
@@ -169,7 +184,8 @@ class MarketSheets:
             del self._sheets[next(iter(self._sheets))]
 
     def _note_error(self, error: str | None) -> None:
-        """Remember the error; log only what is news."""
+        """Remember the error, or one that nothing else had to wait for; log only what is news."""
+        error = error or self._details.error
         if error is not None and self._last_error is None:
             _log.warning("market sheets not current", error=error)
         elif error is None and self._last_error is not None:
