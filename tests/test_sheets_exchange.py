@@ -61,7 +61,7 @@ async def test_every_call_is_answered(credentials: Credentials) -> None:
         assert (await client.series(SERIES)).fee_type == "quadratic_with_maker_fees"
         assert await client.fee_changes(SERIES) is not None
         assert (await client.orderbook(BUSY)).yes_bids
-        assert await client.trades("KXNONE", 0, 1) == []
+        assert (await client.trades("KXNONE", 0, 1)).items == []
         with pytest.raises(RestRefusedError) as caught:
             await client.market("KXNONE")
         assert caught.value.status == 404
@@ -97,7 +97,7 @@ async def test_trades_of_the_exchange_fill_a_gap(credentials: Credentials, datab
     connect = partial(Database.connect, database_url, environment="sim")
     async with running(credentials, tickers=(BUSY,)) as exchange, asking(exchange, credentials) as client:
         began_s = int(time.time())
-        while len(seen := await client.trades(BUSY, began_s - 1, began_s + 60)) < 20:  # noqa: ASYNC110
+        while len(seen := (await client.trades(BUSY, began_s - 1, began_s + 60)).items) < 20:  # noqa: ASYNC110
             await trio.sleep(0.1)
         end_ns = time.time_ns()
         held = seen[::2]

@@ -312,3 +312,49 @@ async def test_a_market_that_the_venue_does_not_know_has_no_trades(database: Dat
         async with rest_venue(lambda _: answer(404, code="not_found")) as venue, backfill(venue, database_url) as task:
             await task.fill()
     assert filled(database) == [(LATER_NS, 0)]
+
+
+async def test_a_gap_that_cannot_be_filled_spoils_no_other_and_is_not_called_filled(
+    database: Database, database_url: str
+) -> None:
+    opened = msgspec.structs.replace(OPENED, tickers=("BAD", "GOOD", "ODD"))
+    rows = attrs.evolve(first(opened=opened), snapshots=[], deltas=[], trades=[])
+    bad, good = trade_gap(4), trade_gap(5, market_ticker="GOOD")
+    database.commit([rows, following(rows, bad, good)])
+    past = Past([rest_trade(1, received(4), "GOOD"), rest_trade(2, received(4), "ODD", count_fp="many")])
+
+    def refused(asked: Asked) -> Answer:
+        return answer(400, code="bad_request") if asked.query["ticker"] == "BAD" else past.answer(asked)
+
+    with trio.fail_after(LIMIT_S):
+        async with rest_venue(refused) as venue, backfill(venue, database_url) as task:
+            await task.fill()
+            asked = len(venue.asked)
+            await task.fill()
+            assert len(venue.asked) == asked
+            assert (task.statistics().gaps, task.statistics().waiting) == (1, 1)
+            assert [trade_id for trade_id, *_ in fetched(database)] == ["trade-1"]
+            assert filled(database) == [(None, None), (LATER_NS, 1)]
+
+
+async def test_why_a_gap_is_not_filled_is_told_until_it_is(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlflow.data.sheets.trade_backfill.INTERVAL_S", 0.01)
+    database.commit(lossy())
+    past = Past([rest_trade(1, received(4), count_fp="many")])
+    with trio.fail_after(LIMIT_S):
+        async with (
+            rest_venue(past.answer) as venue,
+            backfill(venue, database_url) as task,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(task.run)
+            while f"1 of {MARKET} cannot be read" not in str(task.statistics().last_error):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            assert filled(database) == [(None, None)]
+            past.trades = [rest_trade(1, received(4))]
+            while task.statistics().gaps == 0 or task.statistics().last_error:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+    assert filled(database) == [(LATER_NS, 1)]

@@ -54,7 +54,7 @@ async def fill(api_url: str, keys: Path, database_url: str, running: Running) ->
             backfill = TradeBackfill(client, connect, flush, settled_ns=0)
             await backfill.fill()
             assert backfill.statistics().gaps == 1
-            return await client.trades(MARKET, 0, 2**31)
+            return (await client.trades(MARKET, 0, 2**31)).items
 
 
 def test_trades_that_a_service_loses_are_fetched_and_stored_once(tmp_path: Path, database_url: str) -> None:

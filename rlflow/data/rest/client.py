@@ -9,9 +9,10 @@ Every call is bounded (see `requests`, lists by `MAX_PAGES` too) and may raise:
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar
 from urllib.parse import quote
 
+import attrs
 import msgspec
 import trio
 
@@ -31,6 +32,15 @@ _ITEMS_AT_ONCE = 10
 _MAINTENANCE = frozenset({503, 504})
 
 T = TypeVar("T")
+
+
+@attrs.frozen
+class Listed(Generic[T]):
+    """The items of all pages of a list."""
+
+    items: list[T]
+    unreadable: int
+    """Items that could not be read, and are left out."""
 
 
 class VenueClient:
@@ -98,18 +108,20 @@ class VenueClient:
             conditions["min_updated_ts"] = str(min_updated_ts)
         wanted = {name: value for name, value in conditions.items() if value is not None}
         if tickers is None:
-            return await self._list("/markets", "markets", wanted | {"mve_filter": "exclude"}, MarketSheet.from_json)
+            return (
+                await self._list("/markets", "markets", wanted | {"mve_filter": "exclude"}, MarketSheet.from_json)
+            ).items
         found: list[MarketSheet] = []
         for begin in range(0, len(tickers), TICKERS_PER_REQUEST):
             part = wanted | {"tickers": ",".join(tickers[begin : begin + TICKERS_PER_REQUEST])}
-            found += await self._list("/markets", "markets", part, MarketSheet.from_json)
+            found += (await self._list("/markets", "markets", part, MarketSheet.from_json)).items
         return found
 
     async def orderbook(self, ticker: str) -> RestOrderbook:
         """Return a market's book at about now."""
         return await self._requests.ask(f"/markets/{_quoted(ticker)}/orderbook", {}, RestOrderbook.from_json)
 
-    async def trades(self, ticker: str, min_ts: int, max_ts: int) -> list[RestTrade]:
+    async def trades(self, ticker: str, min_ts: int, max_ts: int) -> Listed[RestTrade]:
         """Return a market's trades between two Unix times in seconds, newest first."""
         window = {"ticker": ticker, "min_ts": str(min_ts), "max_ts": str(max_ts)}
         return await self._list("/markets/trades", "trades", window, RestTrade.from_json)
@@ -151,18 +163,20 @@ class VenueClient:
 
     async def _list(
         self, path: str, field: str, wanted: Mapping[str, str], read: Callable[[msgspec.Raw], T]
-    ) -> list[T]:
+    ) -> Listed[T]:
         """Return all items of all pages."""
         found: list[T] = []
+        listed = 0
         cursor = ""
         for _ in range(MAX_PAGES):
             parameters = {**wanted, "limit": str(PAGE_ITEMS)} | ({"cursor": cursor} if cursor else {})
             page = await self._requests.ask(path, parameters, lambda raw: read_page(raw, field))
+            listed += len(page.items)
             for begin in range(0, len(page.items), _ITEMS_AT_ONCE):
                 found += self._readable(page.items[begin : begin + _ITEMS_AT_ONCE], read)
                 await trio.lowlevel.checkpoint()
             if not page.cursor:
-                return found
+                return Listed(found, listed - len(found))
             cursor = page.cursor
         raise VenueAwayError(f"GET {path}: more than {MAX_PAGES} pages")
 
