@@ -13,7 +13,7 @@ from rlflow.data.following.feeds import CLOCK_LIMIT_S, MUTE_S, Feeds, Lane
 from rlflow.data.following.following import LIST_INTERVAL_S, PAUSE_S, RETRY_S, Following, MarketLists
 from rlflow.data.following.quiet_feeds import ANSWER_S, QUIET_S
 from rlflow.data.orderbook_client import FeedState, FeedStatus
-from rlflow.errors import FeedLostError, VenueAwayError
+from rlflow.errors import FeedLostError, RestRefusedError, VenueAwayError
 from rlflow.kalshi.lifecycle import LIFECYCLE, EventFeeUpdate, FeeUpdate, MarketEvent, MarketLifecycle
 from rlflow.kalshi.messages import Subscribed, SubscribedBody
 from rlflow.kalshi.notices import BooksInvalid, Heard
@@ -29,6 +29,8 @@ class Lists(MarketLists):
 
     found: list[MarketSheet] = attrs.Factory(list)
     is_away: bool = False
+    refused: str = ""
+    """A series that is refused."""
     asked: list[str] = attrs.Factory(list)
 
     async def markets(
@@ -38,6 +40,8 @@ class Lists(MarketLists):
         self.asked.append(status or ",".join(tickers or ()))
         if self.is_away:
             raise VenueAwayError("no answer")
+        if series is not None and series == self.refused:
+            raise RestRefusedError(400, "bad_request", "no series")
         if tickers is not None:
             return [each for each in self.found if each.ticker in tickers]
         return self.found if status == "open" and series == "KXS" else []
@@ -103,6 +107,26 @@ async def test_while_rest_is_away_events_are_followed_and_rest_is_asked_again(
         assert following.followed() == ("KXA-1", "KXS-2", "KXS-1")
         figures = following.statistics()
         assert (figures.last_error, figures.lists, figures.events) == (None, 1, 1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_series_that_is_refused_keeps_no_other_market_from_being_listed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rest = Lists([sheet("KXS-1", "active", -5, 600), sheet("KXA-1", "active", -5, 600)], refused="KXBAD")
+    following = Following(Roster(("KXA-1",), ("KXBAD", "KXS")), rest, wall_ns=wall())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(following.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert following.followed() == ("KXA-1", "KXS-1")
+        a_round = ["unopened", *A_ROUND, "KXA-1"]
+        assert (rest.asked, following.statistics().lists) == (a_round, 0)
+        assert "no series" in str(following.statistics().last_error)
+        await trio.sleep(RETRY_S + PAUSE_S + 1)
+        assert rest.asked == a_round, "it would be refused again"
+        rest.refused = ""
+        await trio.sleep(LIST_INTERVAL_S)
+        assert (following.statistics().lists, following.statistics().last_error) == (1, None)
         nursery.cancel_scope.cancel()
 
 

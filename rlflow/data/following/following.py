@@ -7,6 +7,7 @@ answers: while it is away, markets are followed as far as they are known.
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 
 import attrs
@@ -65,10 +66,10 @@ class FollowingStatistics:
     events: int
     """Lifecycle events about markets of ours."""
     lists: int
-    """How often REST has said which markets there are."""
+    """How often REST has said of all series and names which markets there are."""
     last_list_ns: Nanos | None
     last_error: str | None
-    """Why the last list failed; None: it did not."""
+    """Why not all could be listed the last time; None: it could."""
     unlisted: tuple[str, ...] = ()
     """Markets that were named and that the venue does not list: misspelt, or gone long ago."""
     without_markets: tuple[str, ...] = ()
@@ -193,30 +194,46 @@ class Following:
             return
         while True:
             self._is_list_wanted = trio.Event()
-            is_complete = await self._ask(self._rest)
-            with trio.move_on_after(LIST_INTERVAL_S if is_complete else RETRY_S):
+            is_done = await self._ask(self._rest)
+            with trio.move_on_after(LIST_INTERVAL_S if is_done else RETRY_S):
                 await self._is_list_wanted.wait()
             await trio.sleep(PAUSE_S)
 
     async def _ask(self, rest: MarketLists) -> bool:
-        """Ask for every market that may be ours; return whether all answers came."""
-        try:
-            for series in self._roster.series:
-                for status in STATUSES:
-                    found = await rest.markets(series=series, status=status)
-                    self._roster.learn(found, self._wall_ns(), series)
-                    self.wake()
-            if named := self._roster.named:
-                self._learn_named(named, await rest.markets(tickers=named))
-                self.wake()
-        except _FAILED as error:
-            if self._last_error is None:
-                _log.warning("markets not listed", reason=str(error))
-            self._last_error = str(error) or type(error).__name__
-            return False
-        self._lists += 1
-        self._last_list_ns, self._last_error = self._wall_ns(), None
-        return True
+        """Ask for every market that may be ours; return whether it is of no use to ask again soon."""
+        lists = [partial(self._ask_series, rest, series) for series in self._roster.series]
+        if self._roster.named:
+            lists.append(partial(self._ask_named, rest))
+        errors: list[VenueAwayError | AnswerRejectedError | RestRefusedError] = []
+        for ask in lists:
+            try:
+                await ask()
+            except _FAILED as error:
+                errors.append(error)
+                if isinstance(error, VenueAwayError):
+                    break
+        self._note_errors([str(error) or type(error).__name__ for error in errors])
+        return all(isinstance(error, RestRefusedError) and not error.is_about_key for error in errors)
+
+    async def _ask_series(self, rest: MarketLists, series: str) -> None:
+        for status in STATUSES:
+            found = await rest.markets(series=series, status=status)
+            self._roster.learn(found, self._wall_ns(), series)
+            self.wake()
+
+    async def _ask_named(self, rest: MarketLists) -> None:
+        named = self._roster.named
+        self._learn_named(named, await rest.markets(tickers=named))
+        self.wake()
+
+    def _note_errors(self, errors: Sequence[str]) -> None:
+        if not errors:
+            self._lists += 1
+            self._last_list_ns, self._last_error = self._wall_ns(), None
+            return
+        if self._last_error is None:
+            _log.warning("markets not listed", reason=errors[0])
+        self._last_error = errors[0]
 
     def _learn_named(self, named: Sequence[str], sheets: Sequence[MarketSheet]) -> None:
         self._roster.learn(sheets, self._wall_ns())
