@@ -38,8 +38,12 @@ def listening(*frames: bytes) -> tuple[Session, list[object]]:
             life(1, "created", ',"open_ts":1,"close_ts":2,"additional_metadata":{"event_ticker":"KXSIM"}'),
             MarketLifecycle,
         ),
+        (life(1, "created", ',"additional_metadata":{"title":null},"price_level_structure":5'), MarketLifecycle),
+        (life(1, "determined", ',"result":null,"determination_ts":1.5,"settled_ts":"soon"'), MarketLifecycle),
         (life(1, "of_tomorrow", ',"new":{"x":[1]}'), MarketLifecycle),
         (b'{"type":"event_lifecycle","sid":4,"msg":{"event_ticker":"E","series_ticker":"S","new":1}}', EventLifecycle),
+        (b'{"type":"event_lifecycle","sid":4,"msg":{"event_ticker":"E","subtitle":null}}', EventLifecycle),
+        (b'{"type":"event_fee_update","msg":{"event_ticker":"E","fee_type_override":5}}', EventFeeUpdate),
         (b'{"type":"event_fee_update","msg":{"event_ticker":"E","fee_type_override":null}}', EventFeeUpdate),
         (b'{"type":"market_lifecycle_v2","sid":4,"msg":{"market_ticker":"A"}}', Other),
         (b'{"type":"event_fee_update","sid":4,"msg":["not","an","object"]}', Other),
@@ -59,7 +63,7 @@ def test_every_frame_is_heard_and_counted_as_control() -> None:
     _, notices = listening(life(1, "determined", ',"result":"yes","settlement_value":"1.0000"'), life(2))
     heard = [notice.message for notice in notices if isinstance(notice, Heard)]
     assert [message.msg for message in heard if isinstance(message, MarketLifecycle)] == [
-        MarketEvent("KXSIM-A", "determined", result="yes", settlement_value="1.0000"),
+        MarketEvent("KXSIM-A", "determined"),
         MarketEvent("KXSIM-A", "settled"),
     ]
 

@@ -56,7 +56,7 @@ def test_a_market_of_a_series_is_followed_from_before_its_opening_until_it_is_se
     assert roster.followed(seconds(539.9)) == ()
     assert roster.next_change_ns(NOW) == seconds(540)
     assert roster.followed(seconds(540)) == ("KXS-1",)
-    roster.hear(MarketEvent("KXS-1", "determined", result="yes"), seconds(1510))
+    roster.hear(MarketEvent("KXS-1", "determined"), seconds(1510))
     assert roster.followed(seconds(1510)) == ("KXS-1",)
     roster.hear(MarketEvent("KXS-1", "settled"), seconds(1515))
     assert roster.followed(seconds(1524.9)) == ("KXS-1",)

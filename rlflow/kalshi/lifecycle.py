@@ -1,11 +1,12 @@
 """What the venue says about the lives of markets and events (protocol 5.3), as frozen structs.
 
 Times are whole seconds since 1970 UTC, as on the wire. Undeclared fields are left out without a count: the venue adds
-some now and then, nothing here spoils a book, and a frame that cannot be read is merely not heard. The time-driven
-steps, opening and closing, are never announced (protocol 8.1).
+some now and then, nothing here spoils a book, and a frame that cannot be read is merely not heard. Hence only what is
+used is declared, as no other field can make a frame unreadable then; REST gives all of it. The time-driven steps,
+opening and closing, are never announced (protocol 8.1).
 """
 
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -13,15 +14,6 @@ LIFECYCLE: Final = "market_lifecycle_v2"
 """The channel; it takes no market filter and brings every market of the venue but combos."""
 
 _Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-
-
-class MarketMetadata(msgspec.Struct, frozen=True):
-    """What `created` says about the market besides its times."""
-
-    event_ticker: str = ""
-    title: str = ""
-    yes_sub_title: str = ""
-    no_sub_title: str = ""
 
 
 class MarketEvent(msgspec.Struct, frozen=True):
@@ -34,13 +26,6 @@ class MarketEvent(msgspec.Struct, frozen=True):
     open_ts: _Whole | None = None
     close_ts: _Whole | None = None
     is_deactivated: bool | None = None
-    result: str | None = None
-    determination_ts: _Whole | None = None
-    settlement_value: Any = None
-    settled_ts: _Whole | None = None
-    price_level_structure: str | None = None
-    price_ranges: Any = None
-    additional_metadata: MarketMetadata | None = None
 
 
 class _Frame(msgspec.Struct, frozen=True, tag_field="type"):
@@ -53,17 +38,12 @@ class MarketLifecycle(_Frame, frozen=True, tag="market_lifecycle_v2"):
     msg: MarketEvent
     sid: _Whole | None = None
     seq: _Whole | None = None
-    sending_ts_ms: _Whole | None = None
 
 
 class EventBody(msgspec.Struct, frozen=True):
     """An event, which is a group of markets."""
 
     event_ticker: str
-    title: str = ""
-    subtitle: str = ""
-    series_ticker: str = ""
-    collateral_return_type: str = ""
 
 
 class EventLifecycle(_Frame, frozen=True, tag="event_lifecycle"):
@@ -72,15 +52,12 @@ class EventLifecycle(_Frame, frozen=True, tag="event_lifecycle"):
     msg: EventBody
     sid: _Whole | None = None
     seq: _Whole | None = None
-    sending_ts_ms: _Whole | None = None
 
 
 class FeeUpdate(msgspec.Struct, frozen=True):
-    """An event's fee, where it departs from its series'; None: it does not any more."""
+    """Whose fee has changed; REST says to what."""
 
     event_ticker: str
-    fee_type_override: str | None = None
-    fee_multiplier_override: Any = None
 
 
 class EventFeeUpdate(_Frame, frozen=True, tag="event_fee_update"):
@@ -89,7 +66,6 @@ class EventFeeUpdate(_Frame, frozen=True, tag="event_fee_update"):
     msg: FeeUpdate
     sid: _Whole | None = None
     seq: _Whole | None = None
-    sending_ts_ms: _Whole | None = None
 
 
 Lifecycle: TypeAlias = MarketLifecycle | EventLifecycle | EventFeeUpdate
