@@ -208,7 +208,8 @@ CREATE TABLE rl_rejected_frames (
 COMMENT ON TABLE rl_rejected_frames IS 'Frames that could not be accepted, verbatim.';
 
 
--- The data sheet of each market, as the venue's REST interface gave it last.
+-- The data sheet of each market, as the venue's REST interface gave it last. What could not be read of it, such as a
+-- settlement value finer than 1/10,000 dollar, is NULL here and stands in sheet.
 CREATE TABLE rl_markets (
     market_ticker         TEXT PRIMARY KEY,
     event_ticker          TEXT NOT NULL,

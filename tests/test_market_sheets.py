@@ -256,6 +256,19 @@ async def test_an_event_that_is_not_there_yet_is_asked_for_soon(
     assert row(database, "series_ticker") == (SERIES,)
 
 
+async def test_what_cannot_be_read_of_a_market_keeps_none_from_its_end(database: Database, database_url: str) -> None:
+    listing = Listing(event={"fee_multiplier_override": "n/a"})
+    listing.settle()
+    listing.list(settlement_value_dollars="0.333333", close_time="soon", result="scalar")
+    async with running(listing, connector(database_url), MARKET) as now:
+        await now.wait(lambda: now.sheets.statistics().final == 1)
+        assert now.sheets.statistics().unread == ("close_time", "settlement_value_dollars")
+        await now.wait(lambda: "fee_multiplier_override" in str(now.sheets.statistics().last_error))
+    columns = "status, result, settlement_value_e4, series_ticker, sheet->>'settlement_value_dollars'"
+    assert row(database, columns) == ("finalized", "scalar", None, SERIES, "0.333333")
+    assert read_fees(database.connection, "event", EVENT) == []
+
+
 async def test_a_market_that_is_refused_spoils_no_other(database: Database, database_url: str) -> None:
     tickers = [f"{MARKET}{number}" for number in range(7)]
     listing = Listing(refused={tickers[3]})

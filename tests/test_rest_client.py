@@ -67,7 +67,7 @@ async def test_many_named_markets_are_asked_for_in_parts() -> None:
 
 
 async def test_one_item_that_cannot_be_read_spoils_no_other() -> None:
-    listed = [sheet("KXT-1"), sheet("KXT-2", open_time="soon"), {"ticker": 5}, sheet("KXT-4")]
+    listed = [sheet("KXT-1"), sheet("KXT-2", status=5), {"ticker": 5}, sheet("KXT-4")]
     with trio.fail_after(LIMIT_S):
         async with rest_venue(lambda _: answer(markets=listed, cursor=None)) as venue, venue.client() as client:
             assert [market.ticker for market in await client.markets()] == ["KXT-1", "KXT-4"]

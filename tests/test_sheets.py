@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import attrs
 import msgspec
 import pytest
 from hypothesis import given
@@ -58,6 +59,19 @@ def test_empty_means_not_known(missing: dict[str, str]) -> None:
         {"ticker": "a\nb"},
         {"ticker": "x" * 201},
         {"ticker": None},
+        {"event_ticker": ""},
+        {"status": 5},
+        {"status": None},
+    ],
+)
+def test_what_no_market_can_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(AnswerRejectedError, match="not a market"):
+        MarketSheet.from_json(encoded(MARKET | wrong))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
         {"open_time": "soon"},
         {"open_time": "2026-11-22T00:00:00"},
         {"open_time": 10**18},
@@ -71,12 +85,17 @@ def test_empty_means_not_known(missing: dict[str, str]) -> None:
         {"price_ranges": [{"start": "0", "end": "1", "step": "0"}]},
         {"price_ranges": [{"start": "0", "end": "1", "step": None}]},
         {"price_ranges": [{"start": "0", "end": "1"}]},
-        {"status": 5},
+        {"settlement_timer_seconds": 5.5},
+        {"title": 5},
+        {"is_provisional": "perhaps"},
     ],
 )
-def test_what_no_market_can_be_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(AnswerRejectedError, match="not a market"):
-        MarketSheet.from_json(encoded(MARKET | wrong))
+def test_a_field_that_cannot_be_read_spoils_no_other(wrong: dict[str, Any]) -> None:
+    sheet = MarketSheet.from_json(encoded(MARKET | wrong))
+    [field] = wrong
+    assert (sheet.unread, sheet.status, msgspec.json.decode(sheet.raw)[field]) == ((field,), "determined", wrong[field])
+    whole = MarketSheet.from_json(encoded({key: value for key, value in MARKET.items() if key != field}))
+    assert attrs.evolve(sheet, unread=(), raw=b"") == attrs.evolve(whole, raw=b"")
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))

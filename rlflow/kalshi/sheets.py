@@ -1,10 +1,11 @@
 """The data sheets that the venue's REST interface gives (protocol 6), as far as we use them, in our units.
 
 Every `from_json` reads one JSON object, passes over fields that it does not know, and raises `AnswerRejectedError` for
-what is not that kind of object. What can be missing on the wire is None here.
+what is not that kind of object. What can be missing on the wire is None here. Of markets, events and series so is what
+cannot be read, and `unread` names it: that a market is settled counts, whatever else is said of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, Self, TypeVar
@@ -13,6 +14,7 @@ import attrs
 import msgspec
 
 from rlflow.errors import AnswerRejectedError
+from rlflow.kalshi.optional_fields import OptionalFields
 from rlflow.kalshi.wire_values import WireNumber, WireTime, count, decimal, name, price, required, time_ns
 from rlflow.units import Count, Nanos, Price, Side
 
@@ -58,27 +60,6 @@ class PriceRange:
         return cls(start, end, step)
 
 
-class _MarketWire(msgspec.Struct, frozen=True):
-    ticker: str
-    event_ticker: str
-    status: str
-    title: str | None = None
-    yes_sub_title: str | None = None
-    open_time: WireTime = None
-    close_time: WireTime = None
-    expected_expiration_time: WireTime = None
-    settlement_timer_seconds: int | None = None
-    settlement_ts: WireTime = None
-    updated_time: WireTime = None
-    result: str | None = None
-    settlement_value_dollars: WireNumber = None
-    price_level_structure: str | None = None
-    price_ranges: tuple[_RangeWire, ...] | None = None
-    fee_waiver_expiration_time: WireTime = None
-    exchange_index: int | None = None
-    is_provisional: bool | None = None
-
-
 @attrs.frozen
 class MarketSheet:
     """One market, as `GET /markets` gives it."""
@@ -108,6 +89,8 @@ class MarketSheet:
     exchange_index: int | None
     is_provisional: bool
     """The market may be deleted after its determination."""
+    unread: tuple[str, ...]
+    """The venue's names of fields that could not be read."""
     raw: bytes = attrs.field(repr=False)
     """The JSON object itself."""
 
@@ -119,40 +102,44 @@ class MarketSheet:
     @classmethod
     def from_json(cls, raw: bytes | msgspec.Raw) -> Self:
         """Read the object that stands in `markets` or under `market`."""
-        return read(raw, _MarketWire, "a market", partial(cls._from_wire, bytes(raw)))
+        return read(raw, dict[str, Any], "a market", partial(cls._from_body, bytes(raw)))
 
     @classmethod
-    def _from_wire(cls, raw: bytes, wire: _MarketWire) -> Self:
+    def _from_body(cls, raw: bytes, body: Mapping[str, Any]) -> Self:
+        fields = OptionalFields(body)
         return cls(
-            ticker=name(wire.ticker, "ticker"),
-            event_ticker=name(wire.event_ticker, "event ticker"),
-            status=wire.status,
-            title=wire.title or None,
-            yes_sub_title=wire.yes_sub_title or None,
-            open_ns=time_ns(wire.open_time),
-            close_ns=time_ns(wire.close_time),
-            expected_expiration_ns=time_ns(wire.expected_expiration_time),
-            settlement_timer_s=wire.settlement_timer_seconds,
-            settled_ns=time_ns(wire.settlement_ts),
-            updated_ns=time_ns(wire.updated_time),
-            result=wire.result or None,
-            settlement_value=price(wire.settlement_value_dollars),
-            price_level_structure=wire.price_level_structure or None,
-            price_ranges=tuple(map(PriceRange.from_wire, wire.price_ranges or ())),
-            fee_waiver_until_ns=time_ns(wire.fee_waiver_expiration_time),
-            exchange_index=wire.exchange_index,
-            is_provisional=bool(wire.is_provisional),
+            ticker=_name(body, "ticker"),
+            event_ticker=_name(body, "event_ticker"),
+            status=msgspec.convert(body.get("status"), type=str),
+            title=fields.plain("title", str),
+            yes_sub_title=fields.plain("yes_sub_title", str),
+            open_ns=fields.get("open_time", WireTime, time_ns),
+            close_ns=fields.get("close_time", WireTime, time_ns),
+            expected_expiration_ns=fields.get("expected_expiration_time", WireTime, time_ns),
+            settlement_timer_s=fields.plain("settlement_timer_seconds", int),
+            settled_ns=fields.get("settlement_ts", WireTime, time_ns),
+            updated_ns=fields.get("updated_time", WireTime, time_ns),
+            result=fields.plain("result", str),
+            settlement_value=fields.get("settlement_value_dollars", WireNumber, price),
+            price_level_structure=fields.plain("price_level_structure", str),
+            # All of them or none: a part of a grid would refuse prices that are on it.
+            price_ranges=fields.get("price_ranges", tuple[_RangeWire, ...], _ranges) or (),
+            fee_waiver_until_ns=fields.get("fee_waiver_expiration_time", WireTime, time_ns),
+            exchange_index=fields.plain("exchange_index", int),
+            is_provisional=bool(fields.plain("is_provisional", bool)),
+            # Behind all that is read.
+            unread=fields.unread,
             raw=raw,
         )
 
 
-class _EventWire(msgspec.Struct, frozen=True):
-    event_ticker: str
-    series_ticker: str | None = None
-    title: str | None = None
-    sub_title: str | None = None
-    fee_type_override: str | None = None
-    fee_multiplier_override: WireNumber = None
+def _ranges(wire: tuple[_RangeWire, ...]) -> tuple[PriceRange, ...]:
+    return tuple(map(PriceRange.from_wire, wire))
+
+
+def _name(body: Mapping[str, Any], field: str) -> str:
+    """Return a ticker that must be there; ValueError if it is none."""
+    return name(msgspec.convert(body.get(field), type=str), field)
 
 
 @attrs.frozen
@@ -166,31 +153,25 @@ class EventSheet:
     fee_type_override: str | None
     """In place of the series' fee type; None: that one holds."""
     fee_multiplier_override: Decimal | None
+    unread: tuple[str, ...]
 
     @classmethod
     def from_json(cls, raw: bytes | msgspec.Raw) -> Self:
         """Read the object that stands in `events` or under `event`."""
-        return read(raw, _EventWire, "an event", cls._from_wire)
+        return read(raw, dict[str, Any], "an event", cls._from_body)
 
     @classmethod
-    def _from_wire(cls, wire: _EventWire) -> Self:
+    def _from_body(cls, body: Mapping[str, Any]) -> Self:
+        fields = OptionalFields(body)
         return cls(
-            event_ticker=name(wire.event_ticker, "event ticker"),
-            series_ticker=wire.series_ticker or None,
-            title=wire.title or None,
-            sub_title=wire.sub_title or None,
-            fee_type_override=wire.fee_type_override or None,
-            fee_multiplier_override=decimal(wire.fee_multiplier_override),
+            event_ticker=_name(body, "event_ticker"),
+            series_ticker=fields.plain("series_ticker", str),
+            title=fields.plain("title", str),
+            sub_title=fields.plain("sub_title", str),
+            fee_type_override=fields.plain("fee_type_override", str),
+            fee_multiplier_override=fields.get("fee_multiplier_override", WireNumber, decimal),
+            unread=fields.unread,
         )
-
-
-class _SeriesWire(msgspec.Struct, frozen=True):
-    ticker: str
-    title: str | None = None
-    frequency: str | None = None
-    category: str | None = None
-    fee_type: str | None = None
-    fee_multiplier: WireNumber = None
 
 
 @attrs.frozen
@@ -204,21 +185,24 @@ class SeriesSheet:
     fee_type: str | None
     """The fee model's name (protocol 7): quadratic, quadratic_with_maker_fees, flat, ..."""
     fee_multiplier: Decimal | None
+    unread: tuple[str, ...]
 
     @classmethod
     def from_json(cls, raw: bytes | msgspec.Raw) -> Self:
         """Read the object that stands under `series`."""
-        return read(raw, _SeriesWire, "a series", cls._from_wire)
+        return read(raw, dict[str, Any], "a series", cls._from_body)
 
     @classmethod
-    def _from_wire(cls, wire: _SeriesWire) -> Self:
+    def _from_body(cls, body: Mapping[str, Any]) -> Self:
+        fields = OptionalFields(body)
         return cls(
-            ticker=name(wire.ticker, "series ticker"),
-            title=wire.title or None,
-            frequency=wire.frequency or None,
-            category=wire.category or None,
-            fee_type=wire.fee_type or None,
-            fee_multiplier=decimal(wire.fee_multiplier),
+            ticker=_name(body, "ticker"),
+            title=fields.plain("title", str),
+            frequency=fields.plain("frequency", str),
+            category=fields.plain("category", str),
+            fee_type=fields.plain("fee_type", str),
+            fee_multiplier=fields.get("fee_multiplier", WireNumber, decimal),
+            unread=fields.unread,
         )
 
 

@@ -11,7 +11,7 @@ from rlflow.data.rest.client import VenueClient
 from rlflow.data.sheets.fee_changes import SeenFees
 from rlflow.data.sheets.retries import Retries
 from rlflow.errors import AnswerRejectedError, RestRefusedError
-from rlflow.kalshi.sheets import EventSheet, FeeChange
+from rlflow.kalshi.sheets import EventSheet, FeeChange, SeriesSheet
 
 EVENT_INTERVAL_S: Final = 6 * 3_600.0
 """A change of an event's fee is told by the lifecycle channel too."""
@@ -94,11 +94,13 @@ class MarketDetails:
 
     async def _look_at_event(self, ticker: str) -> None:
         sheet = await self.client.event(ticker)
-        self._fees.append(SeenFees.of_event(sheet))
         self._remember(ticker, sheet)
+        _check_fees(sheet)
+        self._fees.append(SeenFees.of_event(sheet))
 
     async def _look_at_series(self, ticker: str) -> None:
         sheet = await self.client.series(ticker)
+        _check_fees(sheet)
         if sheet.fee_type is not None or sheet.fee_multiplier is not None:
             own = [change for change in await self._fee_changes(ticker) if change.series_ticker == ticker]
             self._fees.append(SeenFees.of_series(sheet, own))
@@ -120,3 +122,9 @@ class MarketDetails:
             oldest = next(iter(self._events))
             del self._events[oldest]
             self._event_due.pop(oldest, None)
+
+
+def _check_fees(sheet: EventSheet | SeriesSheet) -> None:
+    """Raise if a fee stands there and could not be read: to note it as none would be wrong."""
+    if unread := [field for field in sheet.unread if field.startswith("fee_")]:
+        raise AnswerRejectedError("fees", f"{', '.join(unread)} cannot be read")

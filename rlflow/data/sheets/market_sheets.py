@@ -50,6 +50,8 @@ class SheetStatistics:
     """Sheets written since the start."""
     refused: int
     """Sheets that PostgreSQL refused."""
+    unread: tuple[str, ...]
+    """Fields that could not be read in some sheet since the start; the sheet was stored without them."""
     last_stored_ns: Nanos | None
     last_error: str | None
     """None: the last attempt went well, and of each market all is known."""
@@ -78,6 +80,7 @@ class MarketSheets:
     _sheets: dict[str, MarketSheet] = attrs.field(factory=dict, init=False)
     _stored: int = attrs.field(default=0, init=False)
     _refused: int = attrs.field(default=0, init=False)
+    _unread: tuple[str, ...] = attrs.field(default=(), init=False)
     _last_stored_ns: Nanos | None = attrs.field(default=None, init=False)
     _last_error: str | None = attrs.field(default=None, init=False)
 
@@ -103,6 +106,7 @@ class MarketSheets:
             final=self._schedule.final,
             stored=self._stored,
             refused=self._refused,
+            unread=self._unread,
             last_stored_ns=self._last_stored_ns,
             last_error=self._last_error,
         )
@@ -178,6 +182,9 @@ class MarketSheets:
         await trio.sleep(GATHER_S)
 
     def _remember(self, sheet: MarketSheet) -> None:
+        if news := tuple(field for field in sheet.unread if field not in self._unread):
+            _log.warning("fields of a market sheet not read", market=sheet.ticker, fields=", ".join(news))
+            self._unread += news
         self._sheets.pop(sheet.ticker, None)
         self._sheets[sheet.ticker] = sheet
         if len(self._sheets) > _REMEMBERED:
