@@ -143,6 +143,28 @@ async def test_a_named_market_that_the_venue_does_not_list_is_told(autojump_cloc
         nursery.cancel_scope.cancel()
 
 
+async def test_a_market_that_was_settled_unheard_is_left_when_its_sheet_says_so(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rest = Lists([sheet("KXS-1", "active", -5, 86_400)])
+    following = Following(Roster((), ("KXS",)), rest, wall_ns=wall())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(following.run)
+        await trio.testing.wait_all_tasks_blocked()
+        await following.wait_changed(1)
+        rest.found = []
+        await trio.sleep(LIST_INTERVAL_S + PAUSE_S + 1)
+        assert following.followed() == ("KXS-1",)
+        following.take_sheets([sheet("KXS-1", "finalized", -5, 60)])
+        began = trio.current_time()
+        await following.wait_changed(1_000)
+        assert trio.current_time() == began
+        assert [market.status for market in following.markets()] == ["settled"]
+        await trio.sleep(11)
+        assert following.followed() == ()
+        nursery.cancel_scope.cancel()
+
+
 async def test_what_is_heard_of_our_markets_is_passed_on_to_who_keeps_their_sheets() -> None:
     following = Following(Roster(("KXA-1-T",), ("KXS",)), wall_ns=lambda: NOW)
     following.news = told = Told()

@@ -19,6 +19,7 @@ from rlflow.data.sheets.fee_changes import Fee, FeeRow, SeenFees, fee_at, market
 from rlflow.data.sheets.market_sheets import MarketSheets
 from rlflow.data.sheets.sheet_rows import unfinished
 from rlflow.errors import DatabaseAwayError
+from rlflow.kalshi.sheets import MarketSheet
 from tests.rest_venue import Answer, Asked, RestVenue, answer, by_path, rest_venue
 from tests.rows_by_hand import MARKET, NOON_NS, first
 
@@ -83,6 +84,8 @@ class Running:
 
     sheets: MarketSheets
     venue: RestVenue
+    fetched: list[MarketSheet]
+    """What was told of sheets."""
 
     async def wait(self, is_so: Callable[[], bool]) -> None:
         while not is_so():  # noqa: ASYNC110
@@ -95,15 +98,16 @@ class Running:
 
 @asynccontextmanager
 async def running(listing: Listing, connect: Callable[[], Database], *followed: str) -> AsyncIterator[Running]:
+    fetched: list[MarketSheet] = []
     async with AsyncExitStack() as stack:
         stack.enter_context(trio.fail_after(LIMIT_S))
         venue = await stack.enter_async_context(rest_venue(listing.answer))
         client = await stack.enter_async_context(venue.client())
         quick = partial(Backoff, first_s=0.01, cap_s=0.02)
-        sheets = MarketSheets(client, connect, lambda: followed, wall_ns=lambda: NOON_NS, make_backoff=quick)
+        sheets = MarketSheets(client, connect, lambda: followed, fetched.extend, lambda: NOON_NS, quick)
         nursery = await stack.enter_async_context(trio.open_nursery())
         nursery.start_soon(sheets.run)
-        yield Running(sheets, venue)
+        yield Running(sheets, venue, fetched)
         nursery.cancel_scope.cancel()
 
 
@@ -204,12 +208,14 @@ async def test_a_database_that_is_away_is_waited_for(database: Database, databas
 
     async with running(listing, connect, MARKET) as now:
         await now.wait(lambda: now.sheets.statistics().last_error == "gone")
+        assert not now.fetched
         is_away[0] = False
         await now.stored(1)
         listing.settle()
         is_away[0] = True
         now.sheets.learn([MARKET])
         await now.wait(lambda: now.sheets.statistics().last_error == "gone")
+        assert now.fetched[-1].is_final
         is_away[0] = False
         await now.stored(2)
     assert row(database, "result") == ("yes",)

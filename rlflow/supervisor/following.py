@@ -68,7 +68,7 @@ class FollowingParts:
         background: dict[str, Callable[[], Awaitable[None]]] = {"market lists": following.run}
         figures: dict[str, Callable[[], attrs.AttrsInstance]] = {}
         if client is not None:
-            sheets = following.news = MarketSheets(client, connect, following.followed)
+            sheets = following.news = MarketSheets(client, connect, following.followed, following.take_sheets)
             background["market sheets"] = sheets.run
             backfill = TradeBackfill(client, connect, flush)
             background["trade backfill"] = backfill.run

@@ -184,6 +184,11 @@ class Following:
             case _:
                 pass
 
+    def take_sheets(self, sheets: Sequence[MarketSheet]) -> None:
+        """Take data sheets that somebody else has just asked for: of a settled market no list tells that it is over."""
+        self._roster.learn(sheets, self._wall_ns())
+        self.wake()
+
     def _tell(self, tickers: Iterable[str]) -> None:
         if self.news is not None:
             self.news.learn(tickers)

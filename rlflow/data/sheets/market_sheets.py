@@ -6,7 +6,7 @@ Nothing waits for this task: a venue or a database that is away only makes the s
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -57,6 +57,10 @@ class SheetStatistics:
     """None: the last attempt went well, and of each market all is known."""
 
 
+def _nobody(_sheets: Sequence[MarketSheet]) -> None:
+    """Tell nobody."""
+
+
 @attrs.define(eq=False)
 class MarketSheets:
     """Keeps `rl_markets` and `rl_fee_changes` current."""
@@ -65,6 +69,8 @@ class MarketSheets:
     connect: Callable[[], Database]
     followed: Callable[[], Iterable[str]]
     """The markets that are followed at the moment."""
+    fetched: Callable[[Sequence[MarketSheet]], None] = _nobody
+    """Is told of sheets as soon as they have come, stored or not."""
     wall_ns: Callable[[], Nanos] = time.time_ns
     make_backoff: Callable[[], Backoff] = Backoff
     _schedule: AskSchedule = attrs.field(factory=AskSchedule, init=False)
@@ -156,6 +162,7 @@ class MarketSheets:
         """Ask for some markets at once; they stay due if this fails."""
         sheets = await self.client.markets(tickers=tickers)
         found = {sheet.ticker: sheet for sheet in sheets if sheet.ticker in tickers}
+        self.fetched(tuple(found.values()))
         events = await self._details.refresh(sheet.event_ticker for sheet in found.values())
         batch = SheetBatch(tuple(found.values()), events, self._details.fees, self.wall_ns())
         if found:
