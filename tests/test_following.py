@@ -241,7 +241,8 @@ async def test_a_feed_that_says_nothing_about_books_is_asked_and_then_not_believ
         made.append(StillFeed(lane))
         return made[-1]
 
-    feeds, stop = Feeds(Following(Roster(("A", "B"), ())), make, StillBooks(), capacity=1), trio.Event()
+    books, stop = StillBooks({"B"}), trio.Event()
+    feeds = Feeds(Following(Roster(("A", "B"), ())), make, books, capacity=1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(feeds.run, stop)
         await trio.sleep(100)
@@ -264,7 +265,7 @@ async def test_a_book_that_is_quiet_beside_others_is_asked_for_and_then_not_beli
         made.append(StillFeed(lane))
         return made[-1]
 
-    books, stop = StillBooks(), trio.Event()
+    books, stop = StillBooks({"A", "B"}), trio.Event()
     feeds = Feeds(Following(Roster(("A", "B"), ())), make, books, capacity=10)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(feeds.run, stop)
@@ -310,6 +311,37 @@ async def test_a_series_of_which_no_list_ever_has_a_market_is_told(autojump_cloc
         await trio.sleep(2 * LIST_INTERVAL_S)
         assert following.statistics().without_markets == ("KXTYPO",)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_quiet_feed_is_asked_for_a_book_that_it_has(autojump_clock: trio.testing.MockClock) -> None:
+    made: list[StillFeed] = []
+
+    def make(lane: Lane) -> StillFeed:
+        made.append(StillFeed(lane, books_silent_s=61))
+        return made[-1]
+
+    books, stop = StillBooks({"GOOD"}), trio.Event()
+    feeds = Feeds(Following(Roster(("REFUSED", "GOOD"), ())), make, books, capacity=2)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feeds.run, stop)
+        await trio.sleep(1)
+        assert made[0].asked == ["GOOD"]
+        stop.set()
+
+
+async def test_a_quiet_feed_without_any_book_is_not_asked(autojump_clock: trio.testing.MockClock) -> None:
+    made: list[StillFeed] = []
+
+    def make(lane: Lane) -> StillFeed:
+        made.append(StillFeed(lane, books_silent_s=61))
+        return made[-1]
+
+    feeds, stop = Feeds(Following(Roster(("REFUSED",), ())), make, StillBooks(), capacity=2), trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feeds.run, stop)
+        await trio.sleep(100)
+        assert (made[0].asked, made[0].distrusted) == ([], [])
+        stop.set()
 
 
 async def test_a_market_that_opens_without_a_book_is_asked_for(autojump_clock: trio.testing.MockClock) -> None:

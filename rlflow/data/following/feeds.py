@@ -277,10 +277,15 @@ class Feeds:
         return now_ns
 
     def _look_after_quiet(self) -> None:
-        """Ask feeds that have said nothing about books for long, and do not believe those that do not answer."""
+        """Ask feeds that have said nothing about books for long, and do not believe those that do not answer.
+
+        They are asked for a book that they have: of a market that the venue refuses there may be no answer.
+        """
         alive = {market.ticker for market in self._following.markets() if market.should_have_book}
         for one in self._running.values():
-            asked = next((ticker for ticker in one.lane.tickers if ticker in alive), None)
+            asked = next(
+                (ticker for ticker in one.lane.tickers if ticker in alive and self._books.is_valid(ticker)), None
+            )
             if asked is None:
                 continue
             status = one.feed.statistics()
