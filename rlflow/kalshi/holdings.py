@@ -59,8 +59,8 @@ class Holdings:
     def next_deadline(self) -> float | None:
         """Return when there is something to do again; None: not before something else happens."""
         resumptions = [each.not_before for each in self.subscriptions.values() if self._is_wanting(each)]
-        parts = (self.pending, self.repair, self.pace, *self._refused())
-        deadlines = [*resumptions, *(part.next_deadline() for part in parts)]
+        parts = [self.pending.next_deadline(), self.repair.next_deadline(), self.pace.next_deadline()]
+        deadlines = [*resumptions, *parts, *(each.next_deadline() for each in self._refused())]
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def subscribe_due(self, now: float) -> None:
