@@ -132,6 +132,18 @@ def test_a_sampled_capture_is_resumed_with_invalid_books_and_their_gaps(line: Li
     assert rows.deltas[0].action is None
 
 
+@pytest.mark.parametrize("clock", [8, 9])
+def test_a_resumed_session_knows_where_a_book_was_right_that_the_venue_contradicts(line: Line, clock: int) -> None:
+    line.receive(snapshot(3, clock=7))
+    line.receive(delta(4, clock=8))
+    resumed = Session.resume(resume_point(line.all, line.opened))
+    asked = json.dumps(snapshot(5, clock=clock, yes_dollars_fp=[]) | {"id": 7}).encode()
+    batch = Batch(Kind.FRAMES, CAPTURE, line.session.upto_frame + 1, line.now_ns + MS, (asked,))
+    rows = resumed.feed(batch)
+    assert [gap.from_frame for gap in rows.gaps] == [6 if clock == 8 else 7]
+    assert rows == line.session.feed(batch)
+
+
 def test_frames_lost_behind_a_resume_make_one_gap_a_book(line: Line) -> None:
     session = Session.resume(ResumePoint(CAPTURE, line.session.upto_frame, line.opened, line.all.resume, ()))
     rows = session.lose(9, line.now_ns + MS, "dropped")
