@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 from rlflow.data.backoff import Backoff
 from rlflow.data.database import Database
 from rlflow.data.sheets.ask_schedule import FIRST_RETRY_S, INTERVAL_S, LAST_RETRY_S, AskSchedule
-from rlflow.data.sheets.fee_changes import Fee, FeeRow, SeenFees, fee_at, market_fee_at, read_fees, updated
+from rlflow.data.sheets.fee_changes import (
+    CLOCKS_DIFFER_MS,
+    Fee,
+    FeeRow,
+    Moment,
+    Scope,
+    SeenFees,
+    fee_at,
+    market_fee_at,
+    read_fees,
+    updated,
+)
 from rlflow.data.sheets.market_sheets import MarketSheets
 from rlflow.data.sheets.sheet_rows import unfinished
 from rlflow.errors import DatabaseAwayError
@@ -97,14 +108,16 @@ class Running:
 
 
 @asynccontextmanager
-async def running(listing: Listing, connect: Callable[[], Database], *followed: str) -> AsyncIterator[Running]:
+async def running(
+    listing: Listing, connect: Callable[[], Database], *followed: str, wall_ns: Callable[[], int] = lambda: NOON_NS
+) -> AsyncIterator[Running]:
     fetched: list[MarketSheet] = []
     async with AsyncExitStack() as stack:
         stack.enter_context(trio.fail_after(LIMIT_S))
         venue = await stack.enter_async_context(rest_venue(listing.answer))
         client = await stack.enter_async_context(venue.client())
         quick = partial(Backoff, first_s=0.01, cap_s=0.02)
-        sheets = MarketSheets(client, connect, lambda: followed, fetched.extend, lambda: NOON_NS, quick)
+        sheets = MarketSheets(client, connect, lambda: followed, fetched.extend, wall_ns, quick)
         nursery = await stack.enter_async_context(trio.open_nursery())
         nursery.start_soon(sheets.run)
         yield Running(sheets, venue, fetched)
@@ -320,43 +333,79 @@ async def test_fees_are_stored_with_when_they_hold(database: Database, database_
 ONE, HALF = Fee("quadratic", Decimal(1)), Fee("quadratic", Decimal("0.5"))
 
 
+def seen(fee: Fee, at_ms: int, *announced: FeeRow, scope: Scope = "series", answered_ms: int = 0) -> SeenFees:
+    return SeenFees(scope, SERIES, fee, Moment(at_ms, max(at_ms, answered_ms)), announced)
+
+
 def test_a_fee_that_changed_without_announcement_holds_from_when_it_was_seen() -> None:
-    rows = updated([], SeenFees("series", SERIES, ONE), 1_000)
+    rows = updated([], seen(ONE, 1_000))
     assert rows == [FeeRow(0, ONE)]
-    rows = updated(rows, SeenFees("series", SERIES, ONE), 2_000)
-    rows = updated(rows, SeenFees("series", SERIES, HALF), 3_000)
+    rows = updated(rows, seen(ONE, 2_000))
+    rows = updated(rows, seen(HALF, 3_000))
     assert rows == [FeeRow(0, ONE), FeeRow(3_000, HALF)]
-    assert updated(rows, SeenFees("series", SERIES, HALF), 4_000) == rows
+    assert updated(rows, seen(HALF, 4_000)) == rows
+    assert updated(rows, seen(ONE, 4_000)) == [*rows, FeeRow(4_000, ONE)]
+
+
+@pytest.mark.parametrize("fee", [ONE, HALF])
+@pytest.mark.parametrize(("asked_ms", "answered_ms"), [(99_000, 99_500), (100_500, 101_000), (80_000, 120_000)])
+def test_close_to_an_announced_change_either_fee_may_be_seen(fee: Fee, asked_ms: int, answered_ms: int) -> None:
+    rows = [FeeRow(0, ONE), FeeRow(100_000, HALF)]
+    assert updated(rows, seen(fee, asked_ms, rows[1], answered_ms=answered_ms)) == rows
 
 
 def test_an_announcement_that_is_taken_back_goes() -> None:
-    announced = updated([], SeenFees("series", SERIES, ONE, (FeeRow(9_000, HALF),)), 1_000)
+    announced = updated([], seen(ONE, 1_000, FeeRow(9_000, HALF)))
     assert announced == [FeeRow(0, ONE), FeeRow(9_000, HALF)]
-    assert updated(announced, SeenFees("series", SERIES, ONE), 2_000) == [FeeRow(0, ONE)]
+    assert updated(announced, seen(ONE, 2_000)) == [FeeRow(0, ONE)]
 
 
 def test_an_event_without_fees_of_its_own_needs_no_row() -> None:
     own, none = Fee(None, Decimal("0.5")), Fee(None, None)
-    assert updated([], SeenFees("event", EVENT, none), 1_000) == []
-    rows = updated(updated([], SeenFees("event", EVENT, own), 1_000), SeenFees("event", EVENT, none), 2_000)
+    assert updated([], seen(none, 1_000, scope="event")) == []
+    rows = updated(updated([], seen(own, 1_000, scope="event")), seen(none, 2_000, scope="event"))
     assert rows == [FeeRow(0, own), FeeRow(2_000, none)]
     assert market_fee_at([FeeRow(0, ONE)], rows, 1_500) == HALF
     assert market_fee_at([FeeRow(0, ONE)], rows, 2_500) == ONE
 
 
+async def test_a_fee_holds_from_when_it_was_seen_however_late_it_is_stored(
+    database: Database, database_url: str
+) -> None:
+    listing = Listing(event={"fee_multiplier_override": 1})
+    listing.list()
+    wall_ns, is_away = [NOON_NS], [False]
+
+    def connect() -> Database:
+        if is_away[0]:
+            raise DatabaseAwayError("gone")
+        return connector(database_url)()
+
+    async with running(listing, connect, MARKET, wall_ns=lambda: wall_ns[0]) as now:
+        await now.stored(1)
+        listing.event = {"fee_multiplier_override": 0}
+        is_away[0], wall_ns[0] = True, NOON_NS + 60 * 10**9
+        now.sheets.learn_event(EVENT)
+        await now.wait(lambda: now.sheets.statistics().last_error == "gone")
+        is_away[0], wall_ns[0] = False, NOON_NS + 3_600 * 10**9
+        await now.stored(2)
+    rows = read_fees(database.connection, "event", EVENT)
+    assert [row.valid_from_ms for row in rows] == [0, NOON_NS // 10**6 + 60_000]
+
+
 fees = st.builds(Fee, st.sampled_from(["quadratic", "flat"]), st.sampled_from([Decimal(1), Decimal("0.5")]))
+A_STEP_MS = 2 * CLOCKS_DIFFER_MS
 
 
-@given(st.lists(st.tuples(st.integers(1, 50), fees, st.lists(st.tuples(st.integers(0, 2_000), fees), max_size=3))))
+@given(st.lists(st.tuples(st.integers(1, 50), fees, st.lists(st.tuples(st.integers(1, 2_000), fees), max_size=3))))
 def test_what_is_seen_now_holds_now_and_the_past_is_not_rewritten(
     looks: list[tuple[int, Fee, list[tuple[int, Fee]]]],
 ) -> None:
     rows: list[FeeRow] = []
     now = 0
     for pause, fee, announced in looks:
-        future = tuple(FeeRow(now + pause + 1 + ahead, later) for ahead, later in announced)
-        before, now = rows, now + pause
-        rows = updated(rows, SeenFees("series", SERIES, fee, future), now)
+        before, now = rows, now + pause * A_STEP_MS
+        rows = updated(rows, seen(fee, now, *(FeeRow(now + ahead * A_STEP_MS, later) for ahead, later in announced)))
         assert fee_at(rows, now) == fee
         assert [row for row in rows if 0 < row.valid_from_ms < now] == [
             row for row in before if 0 < row.valid_from_ms < now

@@ -1,5 +1,6 @@
 """What a market's own sheet does not say: its event, its series, and the fees of both; fetched when due."""
 
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 from typing import Final
@@ -8,10 +9,11 @@ import attrs
 import trio
 
 from rlflow.data.rest.client import VenueClient
-from rlflow.data.sheets.fee_changes import SeenFees
+from rlflow.data.sheets.fee_changes import Moment, SeenFees
 from rlflow.data.sheets.retries import Retries
 from rlflow.errors import AnswerRejectedError, RestRefusedError
 from rlflow.kalshi.sheets import EventSheet, FeeChange, SeriesSheet
+from rlflow.units import Nanos
 
 EVENT_INTERVAL_S: Final = 6 * 3_600.0
 """A change of an event's fee is told by the lifecycle channel too."""
@@ -32,6 +34,7 @@ class MarketDetails:
     """
 
     client: VenueClient
+    wall_ns: Callable[[], Nanos] = time.time_ns
     clock: Callable[[], float] = trio.current_time
     _events: dict[str, EventSheet] = attrs.field(factory=dict, init=False)
     _event_due: dict[str, float] = attrs.field(factory=dict, init=False)
@@ -93,18 +96,24 @@ class MarketDetails:
             self._failures.forget(what)
 
     async def _look_at_event(self, ticker: str) -> None:
+        asked_ms = self._wall_ms()
         sheet = await self.client.event(ticker)
         self._remember(ticker, sheet)
         _check_fees(sheet)
-        self._fees.append(SeenFees.of_event(sheet))
+        self._fees.append(SeenFees.of_event(sheet, Moment(asked_ms, self._wall_ms())))
 
     async def _look_at_series(self, ticker: str) -> None:
+        asked_ms = self._wall_ms()
         sheet = await self.client.series(ticker)
+        at = Moment(asked_ms, self._wall_ms())
         _check_fees(sheet)
         if sheet.fee_type is not None or sheet.fee_multiplier is not None:
             own = [change for change in await self._fee_changes(ticker) if change.series_ticker == ticker]
-            self._fees.append(SeenFees.of_series(sheet, own))
+            self._fees.append(SeenFees.of_series(sheet, own, at))
         self._series_due[ticker] = self.clock() + SERIES_INTERVAL_S
+
+    def _wall_ms(self) -> int:
+        return self.wall_ns() // 10**6
 
     async def _fee_changes(self, series: str) -> list[FeeChange]:
         try:

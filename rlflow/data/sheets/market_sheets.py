@@ -75,7 +75,7 @@ class MarketSheets:
     make_backoff: Callable[[], Backoff] = Backoff
     _schedule: AskSchedule = attrs.field(factory=AskSchedule, init=False)
     _details: MarketDetails = attrs.field(
-        default=attrs.Factory(lambda self: MarketDetails(self.client), takes_self=True), init=False
+        default=attrs.Factory(lambda self: MarketDetails(self.client, self.wall_ns), takes_self=True), init=False
     )
     _told: set[str] = attrs.field(factory=set, init=False)
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
