@@ -47,6 +47,7 @@ LANE = LaneStatus(
         last_cause=None,
         last_code=None,
         is_plain_pipe=False,
+        is_hearing_lifecycle=True,
     ),
 )
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from uuid import UUID
 
+import pytest
 import trio
 
 from rlflow.config import Settings
@@ -129,6 +130,26 @@ async def test_without_rest_lifecycle_events_are_enough(tmp_path: Path) -> None:
     async with following(tmp_path, venue, Settings(series_tickers=("KXSHORT",)), has_rest=False) as world:
         await world.wait_valid(3)
         assert world.parts.following.statistics().lists == 0
+        assert world.status().is_hearing_lifecycle
+
+
+async def test_without_lifecycle_events_lists_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlflow.data.following.following.UNHEARD_S", 0.1)
+    monkeypatch.setattr("rlflow.data.following.following.PAUSE_S", 0.1)
+    series = SeriesSpec("KXSHORT", period_s=1, created_lead_s=2, settlement_timer_s=0.1)
+    # Books come first; the second subscription is that of the lifecycle channel.
+    refusal = Fault(FaultKind.REFUSAL, number=2, command="subscribe", code=5)
+    venue = ExchangeConfig(keys={}, tickers=("KXNAMED-A",), series=(series,), faults=(refusal,))
+    settings = Settings(market_tickers=("KXNAMED-A",), series_tickers=("KXSHORT",))
+    async with following(tmp_path, venue, settings) as world:
+        await world.wait_valid(1)
+        seen: set[str] = set()
+        # The first list has four of the series.
+        while len(seen) < 8:
+            seen |= {ticker for ticker in world.parts.following.followed() if world.pipeline.books.is_valid(ticker)}
+            await trio.sleep(0.05)
+        assert not world.status().is_hearing_lifecycle
+        assert (world.parts.following.statistics().events, world.reconnects()) == (0, {"feed 1": 0})
 
 
 async def test_after_a_disconnection_the_markets_are_listed_anew(tmp_path: Path) -> None:

@@ -10,7 +10,15 @@ import trio.testing
 
 from rlflow.data.books.silences import Silence
 from rlflow.data.following.feeds import CLOCK_LIMIT_S, MUTE_S, Feeds, Lane
-from rlflow.data.following.following import LIST_INTERVAL_S, PAUSE_S, RETRY_S, Following, MarketLists
+from rlflow.data.following.following import (
+    LIST_INTERVAL_S,
+    NEW,
+    PAUSE_S,
+    RETRY_S,
+    UNHEARD_S,
+    Following,
+    MarketLists,
+)
 from rlflow.data.following.quiet_feeds import ANSWER_S, QUIET_S
 from rlflow.data.orderbook_client import FeedState, FeedStatus
 from rlflow.errors import FeedLostError, RestRefusedError, VenueAwayError
@@ -88,6 +96,31 @@ async def test_lists_come_at_the_start_every_five_minutes_and_after_a_lost_conne
         following.hear(BooksInvalid(1, ("KXS-1",), "sequence gap"))
         await trio.sleep(PAUSE_S + 1)
         assert rest.asked == A_ROUND * 3
+        nursery.cancel_scope.cancel()
+
+
+async def test_while_nothing_can_be_heard_new_markets_are_listed_all_the_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rest, is_hearing = Lists(), [False]
+    following = Following(Roster(("KXA-1",), ("KXS",)), rest, wall_ns=wall())
+    following.is_hearing = lambda: is_hearing[0]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(following.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert rest.asked == [*A_ROUND, "KXA-1"]
+        rest.asked.clear()
+        rest.found = [sheet("KXS-1", "active", -5, 600)]
+        await trio.sleep(UNHEARD_S + PAUSE_S + 1)
+        assert rest.asked == [*NEW]
+        assert following.followed() == ("KXA-1", "KXS-1")
+        is_hearing[0] = True
+        await trio.sleep(LIST_INTERVAL_S - 2 * UNHEARD_S)
+        assert rest.asked == [*NEW]
+        is_hearing[0] = False
+        await trio.sleep(3 * UNHEARD_S)
+        assert rest.asked[:2] == rest.asked[-2:] == [*NEW]
+        assert "paused" in rest.asked, "a whole round was due"
         nursery.cancel_scope.cancel()
 
 

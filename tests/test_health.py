@@ -155,6 +155,15 @@ def test_a_market_that_the_venue_does_not_list_degrades_health_but_not_the_data_
     assert unready(figures, health) == []
 
 
+def test_a_lifecycle_channel_that_is_missing_degrades_health_but_not_the_data() -> None:
+    figures = with_part("following", series=("KXS",))
+    assert judge(figures).components["market_lists"].reason is None
+    unheard = attrs.evolve(figures, feeds=attrs.evolve(figures.feeds, feeds=(lane(is_hearing_lifecycle=False),)))
+    health = judge(unheard)
+    assert "new markets are found by lists alone" in str(health.components["market_lists"].reason)
+    assert unready(unheard, health) == []
+
+
 def test_a_series_of_which_nothing_is_known_yet_is_not_ready() -> None:
     unknown = attrs.evolve(with_part("following", series=("KXS",), lists=0), books=attrs.evolve(FIGURES.books, valid=0))
     assert unready(unknown, judge(unknown)) == ["no market of KXS is known yet"]
@@ -177,7 +186,7 @@ def test_a_series_that_never_had_a_market_is_worth_a_word_and_alone_not_ready() 
 def test_old_lists_are_not_ready_unless_somebody_tells_of_new_markets() -> None:
     old = with_part("following", series=("KXS",), last_list_ns=NOW_NS - 901 * SECOND, last_error="away")
     assert unready(old, judge(old)) == []
-    unheard = attrs.evolve(old, feeds=attrs.evolve(old.feeds, feeds=(lane(hears_lifecycle=False),)))
+    unheard = attrs.evolve(old, feeds=attrs.evolve(old.feeds, feeds=(lane(is_hearing_lifecycle=False),)))
     assert unready(unheard, judge(unheard)) == ["markets were last listed 901 s ago"]
     unknown = attrs.evolve(old, books=attrs.evolve(FIGURES.books, valid=0))
     assert unready(unknown, judge(unknown)) == ["markets were last listed 901 s ago"]

@@ -4,7 +4,7 @@ import itertools
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from uuid import UUID
@@ -49,6 +49,7 @@ class EchoCommander:
     deadline: float | None = None
     missing: frozenset[str] = frozenset()
     too_many: int | None = None
+    sids: Mapping[str, int] = attrs.Factory(dict)
     times: list[float] = attrs.Factory(list)
 
     def connected(self, now: float) -> list[bytes]:

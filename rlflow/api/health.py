@@ -134,9 +134,7 @@ def _reasons_against_series(figures: Figures) -> list[str]:
             return [f"no market of {', '.join(following.without_markets)} was ever listed"]
     listed_ns = following.last_list_ns or figures.started_ns
     age_s = (figures.now_ns - listed_ns) / 1e9
-    is_told = figures.books.valid and any(
-        lane.hears_lifecycle and lane.feed.is_connected for lane in figures.feeds.feeds
-    )
+    is_told = figures.books.valid and figures.feeds.is_hearing_lifecycle
     return [] if is_told or age_s <= LISTS_OLD_S else [f"markets were last listed {age_s:.0f} s ago"]
 
 
@@ -224,7 +222,11 @@ def _feed(lane: LaneStatus) -> tuple[Status, str | None]:
 
 def _lists(figures: Figures) -> Component:
     following = figures.following
-    details: dict[str, object] = {"lists": following.lists, "events": following.events}
+    details: dict[str, object] = {
+        "lists": following.lists,
+        "events": following.events,
+        "hears_events": figures.feeds.is_hearing_lifecycle,
+    }
     if following.last_error is not None:
         # What is known goes on being followed.
         return Component("degraded", f"REST: {following.last_error}", details, spoils_data=False)
@@ -235,6 +237,9 @@ def _lists(figures: Figures) -> Component:
         reason = (
             f"no market of series {', '.join(without[:5])}{' and more' if len(without) > 5 else ''} was ever listed"
         )
+        return Component("degraded", reason, details, spoils_data=False)
+    if following.series and figures.feeds.is_connected and not figures.feeds.is_hearing_lifecycle:
+        reason = "the venue tells of no events: new markets are found by lists alone"
         return Component("degraded", reason, details, spoils_data=False)
     return Component("healthy", details=details)
 

@@ -25,6 +25,7 @@ from rlflow.data.feed.capture_log import Capture, CaptureLog
 from rlflow.data.feed.connection import Connection, VenueAddress, run_connection
 from rlflow.data.feed.conversation import Commander, Conversation
 from rlflow.errors import FeedLostError, KeyRefusedError, SettingsError
+from rlflow.kalshi.lifecycle import LIFECYCLE
 from rlflow.kalshi.notices import BookValid, Notice
 from rlflow.session.records import Closed, Opened
 
@@ -79,6 +80,8 @@ class FeedStatus:
     last_code: int | None
     is_plain_pipe: bool
     """Whether an unusual frame has made this connection take the slow way."""
+    is_hearing_lifecycle: bool
+    """Whether the venue has granted the lifecycle channel to this connection, and not ended it since."""
 
     @property
     def is_connected(self) -> bool:
@@ -162,6 +165,7 @@ class OrderbookClient:
             last_cause=self._last.cause if self._last else None,
             last_code=self._last.code if self._last else None,
             is_plain_pipe=connection is not None and connection.is_plain_pipe,
+            is_hearing_lifecycle=self._conversation is not None and self._conversation.has(LIFECYCLE),
         )
 
     def resnapshot(self, tickers: Sequence[str] | None = None) -> None:

@@ -65,6 +65,7 @@ class FollowingParts:
             capacity=settings.markets_per_connection,
             copies=settings.redundant_feeds,
         )
+        following.is_hearing = lambda: feeds.statistics().is_hearing_lifecycle
         background: dict[str, Callable[[], Awaitable[None]]] = {"market lists": following.run}
         figures: dict[str, Callable[[], attrs.AttrsInstance]] = {}
         if client is not None:

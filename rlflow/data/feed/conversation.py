@@ -1,7 +1,7 @@
 """Joins a Commander to an open connection: notices, wishes and time in, commands and news out."""
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import trio
@@ -46,6 +46,11 @@ class Commander(Protocol):
     @property
     def too_many(self) -> int | None:
         """Return how many markets the venue would not let a subscription hold, None if it has not said so."""
+        ...
+
+    @property
+    def sids(self) -> Mapping[str, int]:
+        """Return the live subscription of each channel that has one."""
         ...
 
 
@@ -98,6 +103,10 @@ class Conversation:
         """
         self._asked += self._commander.resnapshot(tickers, trio.current_time())
         self._waiting.cancel()
+
+    def has(self, channel: str) -> bool:
+        """Return whether the connection has a live subscription of a channel."""
+        return channel in self._commander.sids
 
     async def run(self) -> Closed:
         """Talk until only a new connection helps, and return why.

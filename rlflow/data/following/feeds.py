@@ -116,6 +116,11 @@ class FeedsStatus:
         return bool(self.feeds) and all(lane.feed.is_connected for lane in self.feeds)
 
     @property
+    def is_hearing_lifecycle(self) -> bool:
+        """Whether any feed has the channel that tells of new markets."""
+        return any(lane.feed.is_hearing_lifecycle for lane in self.feeds)
+
+    @property
     def reconnects(self) -> int:
         """Connections after the first of each feed."""
         return sum(max(lane.feed.connections - 1, 0) for lane in self.feeds)

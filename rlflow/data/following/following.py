@@ -1,11 +1,13 @@
 """The roster kept up to date: by lifecycle events, by REST lists, and by hand.
 
-REST is asked at the start, every few minutes, and when lifecycle events may have been lost. Nobody waits for its
-answers: while it is away, markets are followed as far as they are known.
+REST is asked at the start, every few minutes, and when lifecycle events may have been lost; while none can be heard, it
+is asked for new markets all the time. Nobody waits for its answers: while it is away, markets are followed as far as
+they are known.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
@@ -24,12 +26,17 @@ from rlflow.units import Nanos
 
 LIST_INTERVAL_S: Final = 300.0
 """Between two lists while all is well; lists trail by half a minute anyway (protocol 6.2)."""
+UNHEARD_S: Final = 20.0
+"""Between two lists of new markets while no lifecycle event can be heard: markets are followed from a minute before
+they open, and some series have a new one every few minutes."""
 RETRY_S: Final = 15.0
 """Before REST is asked again when it was away; each request is patient by itself."""
 PAUSE_S: Final = 2.0
 """Between two lists at least: several feeds may lose their connection at once."""
 # Of a series, everything that may still need a subscription; settled markets would be years of history.
 STATUSES: Final = ("unopened", "open", "paused", "closed")
+# Those of markets that nobody may have told us of.
+NEW: Final = ("unopened", "open")
 _LOOK_UP_S = 3.0
 _FAILED = (VenueAwayError, AnswerRejectedError, RestRefusedError)
 
@@ -66,7 +73,7 @@ class FollowingStatistics:
     events: int
     """Lifecycle events about markets of ours."""
     lists: int
-    """How often REST has said of all series and names which markets there are."""
+    """How often REST has said which markets there are, or which are new."""
     last_list_ns: Nanos | None
     last_error: str | None
     """Why not all could be listed the last time; None: it could."""
@@ -104,6 +111,8 @@ class Following:
         self._rest = rest
         self.news: News | None = None
         """Who is told that there is something new to ask REST."""
+        self.is_hearing: Callable[[], bool] = lambda: True
+        """Says whether lifecycle events can be heard at present."""
         self._wall_ns = wall_ns
         self._has_changed = trio.Event()
         self._is_list_wanted = trio.Event()
@@ -197,18 +206,30 @@ class Following:
         """Ask REST for lists until cancelled; does nothing without REST."""
         if self._rest is None:
             return
+        all_due_s = -math.inf
         while True:
+            is_all_due = self._is_list_wanted.is_set() or trio.current_time() >= all_due_s
             self._is_list_wanted = trio.Event()
-            is_done = await self._ask(self._rest)
-            with trio.move_on_after(LIST_INTERVAL_S if is_done else RETRY_S):
+            if is_all_due:
+                is_done = await self._ask(self._all(self._rest))
+                all_due_s = trio.current_time() + (LIST_INTERVAL_S if is_done else RETRY_S)
+            elif not self.is_hearing():
+                await self._ask(self._new(self._rest))
+            with trio.move_on_at(min(all_due_s, trio.current_time() + UNHEARD_S)):
                 await self._is_list_wanted.wait()
             await trio.sleep(PAUSE_S)
 
-    async def _ask(self, rest: MarketLists) -> bool:
-        """Ask for every market that may be ours; return whether it is of no use to ask again soon."""
-        lists = [partial(self._ask_series, rest, series) for series in self._roster.series]
-        if self._roster.named:
-            lists.append(partial(self._ask_named, rest))
+    def _all(self, rest: MarketLists) -> list[Callable[[], Awaitable[None]]]:
+        """Return the questions for every market that may be ours."""
+        lists = [partial(self._ask_series, rest, series, STATUSES) for series in self._roster.series]
+        return [*lists, partial(self._ask_named, rest)] if self._roster.named else [*lists]
+
+    def _new(self, rest: MarketLists) -> list[Callable[[], Awaitable[None]]]:
+        """Return the questions for those that may have been created of late."""
+        return [partial(self._ask_series, rest, series, NEW) for series in self._roster.series]
+
+    async def _ask(self, lists: Sequence[Callable[[], Awaitable[None]]]) -> bool:
+        """Ask all that is not refused; return whether it is of no use to ask again soon."""
         errors: list[VenueAwayError | AnswerRejectedError | RestRefusedError] = []
         for ask in lists:
             try:
@@ -220,8 +241,8 @@ class Following:
         self._note_errors([str(error) or type(error).__name__ for error in errors])
         return all(isinstance(error, RestRefusedError) and not error.is_about_key for error in errors)
 
-    async def _ask_series(self, rest: MarketLists, series: str) -> None:
-        for status in STATUSES:
+    async def _ask_series(self, rest: MarketLists, series: str, statuses: Sequence[str]) -> None:
+        for status in statuses:
             found = await rest.markets(series=series, status=status)
             self._roster.learn(found, self._wall_ns(), series)
             self.wake()
