@@ -70,6 +70,13 @@ def test_the_compose_recipe_waits_for_a_stop_and_probes_our_health() -> None:
     assert own["ports"] == ["127.0.0.1:9123:9123"]
 
 
+def test_the_image_takes_from_the_checkout_only_what_the_package_is_made_of() -> None:
+    """The key and .env lie beside it."""
+    recipe = yaml.safe_load(render("compose", SETTINGS))["services"]["rlflow"]["build"]["dockerfile_inline"]
+    copied = {word for line in re.findall(r"^COPY (.+) \S+$", recipe, re.MULTILINE) for word in line.split()}
+    assert copied == {"pyproject.toml", "README.md", "schema.sql", "rlflow"}
+
+
 def test_the_pod_has_our_probes_and_is_never_there_twice() -> None:
     spec = workload()["spec"]
     pod = spec["template"]["spec"]
