@@ -66,6 +66,10 @@ _MASKS: dict[str, Callable[[str], str]] = {
 }
 
 
+SECRETS = frozenset(_MASKS)
+"""The variables whose values are shown nowhere."""
+
+
 def venue_of(url: str) -> str | None:
     """Return the environment whose host is in a URL, None if it is not the venue's."""
     host = urlsplit(url).hostname or ""
@@ -208,6 +212,15 @@ class Settings:
                 value = _MASKS[name](value)
             shown[name] = str(value) if isinstance(value, Path) else value
         return shown
+
+    def variables(self) -> dict[str, str]:
+        """Return what differs from the defaults as variables that `from_environ` reads again, secrets too."""
+        found: dict[str, str] = {}
+        for field in attrs.fields(type(self)):
+            value = getattr(self, field.name)
+            if value != field.default:
+                found[field.metadata["name"]] = ",".join(value) if isinstance(value, tuple) else str(value)
+        return found
 
     def _contradictions(self) -> list[Problem]:
         """Return what is wrong with the settings taken together."""

@@ -79,6 +79,14 @@ def test_a_series_may_stand_in_for_markets_or_beside_them() -> None:
     assert Settings.from_environ({"RL_SERIES_TICKER": "KXSIM"}).tickers == ()
 
 
+def test_what_is_set_can_be_written_down_and_read_again() -> None:
+    chosen = KEY | {"RL_SERIES_TICKER": "KXS,KXT", "RL_PORT": "0", "RL_STOP_DEADLINE": "40.5", "RL_DATA_DIR": "/x y"}
+    settings = Settings.from_environ(chosen | {"RL_HOST": "127.0.0.1"})
+    assert settings.variables() == chosen
+    assert Settings.from_environ(settings.variables()) == settings
+    assert Settings.from_environ({}).variables() == {}
+
+
 def test_tickers_are_a_list_without_repeats() -> None:
     assert Settings.from_environ({"RL_MARKET_TICKER": "KXA, KXB-1.5,,KXA"}).tickers == ("KXA", "KXB-1.5")
 
