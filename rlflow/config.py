@@ -8,27 +8,19 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import attrs
 import platformdirs
 
 from rlflow.errors import Problem, SettingsError
 from rlflow.setting_values import credential, database_url, path, schema_name, seconds, tickers, url, whole
+from rlflow.venues import API_URLS, WS_URLS, is_local, venue_of
 
-ENVIRONMENTS = ("prod", "demo", "sim", "replay")
+REAL = ("prod", "demo")
+ENVIRONMENTS = (*REAL, "sim", "replay")
 
-# Protocol section 1: the recommended hosts, read 2026-11-22.
-_WS_URLS = {
-    "prod": "wss://external-api-ws.kalshi.com/trade-api/ws/v2",
-    "demo": "wss://external-api-ws.demo.kalshi.co/trade-api/ws/v2",
-}
-_API_URLS = {
-    "prod": "https://external-api.kalshi.com/trade-api/v2",
-    "demo": "https://external-api.demo.kalshi.co/trade-api/v2",
-}
 # Market data is public there: it needs no key.
-PUBLIC_API_URL = _API_URLS["prod"]
+PUBLIC_API_URL = API_URLS["prod"]
 SIMULATED_TICKERS = ("KXSIM-27JAN01-A", "KXSIM-27JAN01-B", "KXSIM-27JAN01-C")
 
 T = TypeVar("T")
@@ -68,14 +60,6 @@ _MASKS: dict[str, Callable[[str], str]] = {
 
 SECRETS = frozenset(_MASKS)
 """The variables whose values are shown nowhere."""
-
-
-def venue_of(url: str) -> str | None:
-    """Return the environment whose host is in a URL, None if it is not the venue's."""
-    host = urlsplit(url).hostname or ""
-    if host.endswith(".kalshi.com"):
-        return "prod"
-    return "demo" if host.endswith(".kalshi.co") else None
 
 
 def _setting(
@@ -179,17 +163,17 @@ class Settings:
             return "sim"
         if self.kalshi_env is not None:
             return self.kalshi_env
-        return venue_of(self.custom_ws_url or _WS_URLS["prod"]) or "sim"
+        return venue_of(self.custom_ws_url or WS_URLS["prod"]) or "sim"
 
     @property
     def ws_url(self) -> str:
         """The websocket address of the venue; of no use when simulated."""
-        return self.custom_ws_url or _WS_URLS.get(self.environment, "")
+        return self.custom_ws_url or WS_URLS.get(self.environment, "")
 
     @property
     def api_url(self) -> str:
         """The REST address of the venue; of no use when simulated."""
-        return self.custom_api_url or _API_URLS.get(self.environment, "")
+        return self.custom_api_url or API_URLS.get(self.environment, "")
 
     @property
     def tickers(self) -> tuple[str, ...]:
@@ -199,7 +183,7 @@ class Settings:
 
     def schema_for(self, environment: str) -> str:
         """Return the schema of an environment's tables; what is not real stays apart in somebody's own database."""
-        is_apart = self.database_url and self.db_schema == "public" and environment not in ("prod", "demo")
+        is_apart = self.database_url and self.db_schema == "public" and environment not in REAL
         return f"rlflow_{environment}" if is_apart else self.db_schema
 
     def public(self) -> dict[str, object]:
@@ -245,15 +229,26 @@ class Settings:
                 Problem("KALSHI_WS_URL", f"is missing; KALSHI_ENV={self.kalshi_env} has no address of its own")
             )
         for name, url_ in (("KALSHI_WS_URL", self.custom_ws_url), ("KALSHI_API_URL", self.custom_api_url)):
-            venue = url_ and venue_of(url_)
-            if venue and venue != self.environment:
-                # Whatever is recorded then would be stored, or traded, as what it is not.
-                problems.append(Problem("KALSHI_ENV", f"is {self.environment}, but {name} is of {venue}"))
-            if venue and url_ and url_.startswith(("ws:", "http:")):
-                # The signature and everything received could be read, and changed, on the way.
-                problems.append(
-                    Problem(name, f"must begin with {url_.partition(':')[0]}s:// where it leads to the venue")
-                )
+            if url_ is not None:
+                problems += self._against_address(name, url_)
+        return problems
+
+    def _against_address(self, name: str, url_: str) -> list[Problem]:
+        """Return why nothing may be received from an address: stored, or traded, it would be what it is not."""
+        problems: list[Problem] = []
+        venue, is_real = venue_of(url_), self.environment in REAL
+        if venue and venue != self.environment:
+            problems.append(Problem("KALSHI_ENV", f"is {self.environment}, but {name} is of {venue}"))
+        elif is_real and is_local(url_):
+            cure = "what runs here is no venue; leave KALSHI_ENV out, or say sim or replay, and set both addresses"
+            problems.append(Problem("KALSHI_ENV", f"is {self.environment}, but {name} leads to this machine: {cure}"))
+        elif is_real and not venue and self.kalshi_env is None:
+            cure = f"if it is a proxy to the venue, say KALSHI_ENV={self.environment}; if not, set KALSHI_WS_URL too"
+            problems.append(Problem("KALSHI_ENV", f"is missing; {name} leads elsewhere than the feed: {cure}"))
+        if url_.startswith(("ws:", "http:")) and not is_local(url_):
+            # The signature and everything received could be read, and changed, on the way.
+            secure = f"{url_.partition(':')[0]}s://"
+            problems.append(Problem(name, f"must begin with {secure} where it leads to another machine"))
         return problems
 
 

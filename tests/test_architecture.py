@@ -22,7 +22,7 @@ LAYERS = (
     {"orderbook"},
     {"kalshi"},
     {"config", "metrics", "environ"},
-    {"units", "errors", "setting_values"},
+    {"units", "errors", "setting_values", "venues"},
 )
 # The same for the packages and modules of `rlflow.data`.
 DATA_LAYERS = (

@@ -174,13 +174,58 @@ def test_an_environment_and_an_address_of_another_one_contradict(extra: dict[str
         ("KALSHI_WS_URL", "ws://external-api-ws.kalshi.com/trade-api/ws/v2"),
         ("KALSHI_WS_URL", "ws://external-api-ws.demo.kalshi.co/trade-api/ws/v2"),
         ("KALSHI_API_URL", "http://external-api.kalshi.com/trade-api/v2"),
+        ("KALSHI_WS_URL", "ws://example.com/"),
+        ("KALSHI_WS_URL", "ws://10.0.0.5:8765/"),
+        ("KALSHI_WS_URL", "ws://127.0.0.1.example.com/"),
     ],
 )
-def test_nothing_is_said_to_the_venue_in_the_clear(name: str, text: str) -> None:
+def test_nothing_is_said_to_another_machine_in_the_clear(name: str, text: str) -> None:
     environ = KEY | ({"KALSHI_ENV": "demo"} if text.endswith(".kalshi.co/trade-api/ws/v2") else {})
     found = problems(**environ | {name: text})
     assert set(found) == {name}
     assert "s://" in found[name]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.8.0.1",
+        "127.1",
+        "2130706433",
+        "0.0.0.0",
+        "0",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "localhost",
+        "LOCALHOST.",
+        "a.localhost",
+        "ip6-localhost",
+    ],
+)
+@pytest.mark.parametrize("environment", ["prod", "demo"])
+def test_nothing_of_this_machine_is_taken_for_the_venue(host: str, environment: str) -> None:
+    local = {"KALSHI_WS_URL": f"ws://{host}:8765/ws", "KALSHI_API_URL": f"http://{host}:8765/api"}
+    assert Settings.from_environ(KEY | local).environment == "sim"
+    assert Settings.from_environ(KEY | local | {"KALSHI_ENV": "replay"}).environment == "replay"
+    for name, url in local.items():
+        for text in (url, url.replace("://", "s://")):
+            found = problems(**KEY | {name: text, "KALSHI_ENV": environment})
+            assert set(found) == {"KALSHI_ENV"}
+            assert f"is {environment}, but {name} leads to this machine" in found["KALSHI_ENV"]
+
+
+def test_a_rest_interface_of_this_machine_does_not_go_with_the_venues_feed() -> None:
+    found = problems(**KEY | {"KALSHI_API_URL": "http://127.0.0.1:8765/trade-api/v2"})
+    assert "is prod, but KALSHI_API_URL leads to this machine" in found["KALSHI_ENV"]
+
+
+def test_another_host_is_taken_for_the_venue_only_if_that_is_said() -> None:
+    proxy = {"KALSHI_WS_URL": "wss://proxy.example/ws", "KALSHI_API_URL": "https://proxy.example/api"}
+    assert Settings.from_environ(KEY | proxy).environment == "sim"
+    assert Settings.from_environ(KEY | proxy | {"KALSHI_ENV": "prod"}).environment == "prod"
+    assert set(problems(**KEY | {"KALSHI_API_URL": proxy["KALSHI_API_URL"]})) == {"KALSHI_ENV"}
 
 
 @pytest.mark.parametrize(
