@@ -240,7 +240,10 @@ async def test_an_empty_side_has_neither_spread_nor_mid() -> None:
         ("market=NOPE", 404, "not followed"),
         ("market=B", 503, "no snapshot"),
         ("depth=0", 400, "depth"),
-        ("depth=many", 400, "depth"),
+        ("depth=10001", 400, "from 1 to 10000 levels"),
+        ("depth=many", 400, "depth=many"),
+        ("market_ticker=A", 400, "the query takes market"),
+        ("market=A&market=B", 400, "each once"),
         ("colour=red", 400, "colour"),
     ],
 )
@@ -313,6 +316,9 @@ async def test_resnapshot_asks_the_feed() -> None:
     assert await post(world, "/rl/admin/resnapshot", 202, json={"markets": ["B"]}) == {"requested": ["B"]}
     await post(world, "/rl/admin/resnapshot", 202, json={})
     assert world.feeds.asked == [["B"], None]
+    assert await post(world, "/rl/admin/resnapshot", 202, json={"markets": ["B", "A", "B"]}) == {
+        "requested": ["B", "A"]
+    }
     assert "not followed" in (await post(world, "/rl/admin/resnapshot", 404, json={"markets": ["X"]}))["error"]
     world.feeds.is_connected = False
     assert "not connected" in (await post(world, "/rl/admin/resnapshot", 503, json={}))["error"]
@@ -385,14 +391,50 @@ async def test_unknown_paths_and_methods_are_json_errors() -> None:
     assert "POST" in response.headers["Allow"]
 
 
-async def test_a_body_that_is_no_json_or_too_large_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/rl/health", "GET"),
+        ("DELETE", "/rl/markets", "GET"),
+        ("PUT", "/rl/admin/markets", "POST"),
+        ("OPTIONS", "/rl/health", "GET"),
+        ("OPTIONS", "/rl/openapi.json", "GET"),
+        ("OPTIONS", "/rl/admin/flush", "POST"),
+    ],
+)
+async def test_a_wrong_method_is_called_that_whatever_else_is_wrong(method: str, path: str, allowed: str) -> None:
+    response = await getattr(World().client(), method.lower())(path)
+    assert (response.status_code, response.mimetype) == (405, "application/json")
+    assert f"{method} is not possible here; use {allowed}" in (await response.get_json())["error"]
+
+
+async def test_a_path_that_is_not_there_is_called_that_before_the_form_of_the_request_is_looked_at() -> None:
+    response = await World().client().post("/nothing", data="x")
+    assert response.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/rl/health", "/rl/ready", "/rl/status", "/rl/metrics", "/rl/markets", "/rl/openapi.json"]
+)
+async def test_what_takes_no_query_says_so(path: str) -> None:
+    assert (await get(World(), f"{path}?status=open", 400))["error"] == f"{path} takes no query"
+
+
+async def test_an_admin_request_takes_no_query_either() -> None:
+    world = World()
+    assert "takes no query" in (await post(world, "/rl/admin/resnapshot?markets=A", 400, json={}))["error"]
+    assert world.feeds.asked == []
+
+
+@pytest.mark.parametrize("name", ["flush", "resnapshot", "markets"])
+async def test_a_body_that_is_no_json_or_too_large_is_refused(name: str) -> None:
     client = World().client()
     headers = {"Content-Type": "application/json"}
-    for body in ("", "{", "[]", '{"markets": []}', '{"markets": [1]}', "[" * 50_000, b"\x80"):
-        refused = await client.post("/rl/admin/resnapshot", data=body, headers=headers)
+    for body in ("", "{", "[]", '{"x": 1}', '{"markets": []}', '{"markets": [1]}', "[" * 50_000, b"\x80"):
+        refused = await client.post(f"/rl/admin/{name}", data=body, headers=headers)
         assert refused.status_code == 400, body[:20]
         assert "browser" not in (await refused.get_json())["error"]
-    assert (await client.post("/rl/admin/resnapshot", data="x" * 70_000, headers=headers)).status_code == 413
+    assert (await client.post(f"/rl/admin/{name}", data="x" * 70_000, headers=headers)).status_code == 413
 
 
 async def test_openapi_describes_every_endpoint() -> None:

@@ -96,6 +96,15 @@ async def test_markets_are_added_and_removed_until_the_process_ends() -> None:
     assert (await get(world, "/rl/markets"))["markets"][1]["status"] == "open"
 
 
+async def test_each_market_is_told_once_and_added_only_if_it_is_new() -> None:
+    world = World(rest=Lists())
+    body = {"add": ["KX-A", "A", "KX-A"], "remove": ["B", "B"]}
+    answer = await post(world, "/rl/admin/markets", 200, json=body)
+    assert (answer["added"], answer["kept"], answer["removed"], answer["markets"]) == (["KX-A"], ["A"], ["B"], 2)
+    again = await post(world, "/rl/admin/markets", 200, json={"add": ["KX-A"]})
+    assert (again["added"], again["kept"], again["markets"]) == ([], ["KX-A"], 2)
+
+
 async def test_what_cannot_be_followed_is_refused_with_a_reason_and_changes_nothing() -> None:
     world = World(rest=Lists())
     refused = {

@@ -13,7 +13,7 @@ class MarketsBody(msgspec.Struct, forbid_unknown_fields=True):
     """Which markets to follow from now on, and which no more."""
 
     add: list[str] = msgspec.field(default_factory=list)
-    """Tickers; those that are followed already count too, and are then followed whatever their series does."""
+    """Tickers; those that are followed already are kept, and then followed whatever their series does."""
     remove: list[str] = msgspec.field(default_factory=list)
     """Tickers; also of markets that a series has brought."""
 
@@ -56,10 +56,13 @@ async def change_markets(service: Service, wish: MarketsBody) -> dict[str, objec
         raise ValueError(f"to be added and removed: {', '.join(both[:10])}")
     if not wish.add and not wish.remove:
         raise ValueError("name markets to add or to remove")
-    await service.following.change(wish.add, wish.remove)
+    add, before = list(dict.fromkeys(wish.add)), set(service.following.followed())
+    remove = list(dict.fromkeys(wish.remove))
+    await service.following.change(add, remove)
     return {
-        "added": wish.add,
-        "removed": wish.remove,
+        "added": [ticker for ticker in add if ticker not in before],
+        "kept": [ticker for ticker in add if ticker in before],
+        "removed": remove,
         "markets": len(service.following.followed()),
         "lasts": "until the process ends; then RL_MARKET_TICKER and RL_SERIES_TICKER count",
     }

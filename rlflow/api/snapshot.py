@@ -1,11 +1,24 @@
-"""One book as JSON: cents and contracts, exact."""
+"""One book as JSON: cents and contracts, exact; and how to ask for it."""
 
-from typing import TypeAlias
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
 
 from rlflow.orderbook import BookView
 from rlflow.units import Count, Nanos, Price, Side, hundredths
 
 JsonLevels: TypeAlias = list[list[int | float]]
+MAX_DEPTH: Final = 10_000
+QUERY_FORM: Final = f"the query takes market, a ticker, and depth, from 1 to {MAX_DEPTH} levels, each once"
+
+
+class SnapshotQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which book, and how much of it."""
+
+    market: str | None = None
+    """The market's ticker; if absent the first configured one, for a series the open one that closes next."""
+    depth: Annotated[int, msgspec.Meta(ge=1, le=MAX_DEPTH)] | None = None
+    """How many levels of each side; all if absent."""
 
 
 def _levels(levels: tuple[tuple[Price, Count], ...], depth: int | None) -> JsonLevels:
