@@ -1,5 +1,7 @@
 """The endpoints, asked over HTTP as a program would ask them, with a service whose parts stand still."""
 
+import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -450,3 +452,27 @@ async def test_openapi_describes_every_endpoint() -> None:
         "/rl/admin/flush",
         "/rl/admin/resnapshot",
     }
+
+
+async def test_openapi_declares_every_answer() -> None:
+    document = await get(World(), "/rl/openapi.json")
+    declared = {
+        path: set(operation["responses"])
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+    }
+    shared = {"400", "403", "408", "413", "414"}
+    admin = shared | {"401", "415"}
+    assert declared == {
+        "/rl/health": shared | {"200", "503"},
+        "/rl/ready": shared | {"200", "503"},
+        "/rl/status": shared | {"200"},
+        "/rl/metrics": shared | {"200"},
+        "/rl/markets": shared | {"200"},
+        "/rl/orderbook/snapshot": shared | {"200", "404", "503"},
+        "/rl/admin/flush": admin | {"200", "503"},
+        "/rl/admin/resnapshot": admin | {"202", "404", "503"},
+        "/rl/admin/markets": admin | {"200", "404"},
+    }
+    named = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
+    assert named == set(document["components"]["schemas"])

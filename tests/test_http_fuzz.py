@@ -14,6 +14,11 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from rlflow.config import Settings
 from rlflow.supervisor import http
@@ -21,6 +26,8 @@ from tests.test_api import World
 
 # 200 and 202; refusals that say why; 503 for a book, or a connection, that is not there.
 ANSWERS = {200, 202, 400, 403, 404, 405, 411, 413, 414, 415, 431, 503}
+# Of HTTP itself, whatever the endpoint, or of no endpoint at all.
+BELOW = {405, 411, 431}
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +82,14 @@ def assert_ours(answer: Any) -> None:
     assert "Traceback" not in answer.text
 
 
+def assert_declared(case: Any, answer: Any) -> None:
+    """Assert that our description has this answer: its status, its media type and its form."""
+    if answer.status_code not in BELOW:
+        case.validate_response(
+            answer, checks=[status_code_conformance, content_type_conformance, response_schema_conformance]
+        )
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_what_our_own_description_allows_or_forbids_is_answered(
@@ -83,7 +98,35 @@ def test_what_our_own_description_allows_or_forbids_is_answered(
     operation = data.draw(st.sampled_from(operations))
     mode = data.draw(st.sampled_from(list(schemathesis.GenerationMode)))
     case = data.draw(operation.as_strategy(generation_mode=mode))
-    assert_ours(case.call(base_url=service, session=session))
+    answer = case.call(base_url=service, session=session)
+    assert_ours(answer)
+    assert_declared(case, answer)
+
+
+ASKED: list[tuple[str, int, dict[str, Any]]] = [
+    # First of all, since whoever asks at random may have removed it.
+    ("post_markets", 200, {"body": {"add": ["A"]}}),
+    ("get_snapshot", 200, {"query": {"market": "A", "depth": 1}}),
+    ("get_snapshot", 404, {"query": {"market": "X"}}),
+    ("get_health", 200, {}),
+    ("get_status", 200, {}),
+    ("get_metrics", 200, {}),
+    ("get_followed", 200, {}),
+    ("post_flush", 200, {"body": {}}),
+    ("post_resnapshot", 202, {"body": {"markets": ["A"]}}),
+]
+
+
+def test_the_answers_to_good_questions_have_the_declared_forms(
+    service: str, session: requests.Session, operations: list[Any]
+) -> None:
+    """Those questions that are hardly ever drawn at random."""
+    by_name = {operation.definition.raw["operationId"]: operation for operation in operations}
+    for name, status, question in ASKED:
+        case = by_name[name].Case(**question, media_type="application/json" if "body" in question else None)
+        answer = case.call(base_url=service, session=session)
+        assert answer.status_code == status, (name, answer.text)
+        assert_declared(case, answer)
 
 
 TEXT = st.text(st.characters(blacklist_categories=["Cs"]), max_size=40)

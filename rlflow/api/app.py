@@ -10,6 +10,20 @@ from quart_schema import Info, QuartSchema, document_response, validate_querystr
 from quart_trio import QuartTrio
 
 from rlflow import __version__
+from rlflow.api.description import (
+    METRICS_TYPE,
+    ChangedAnswer,
+    Description,
+    FlushedAnswer,
+    FollowedAnswer,
+    HealthAnswer,
+    MetricsAnswer,
+    NoSnapshotAnswer,
+    ReadyAnswer,
+    RequestedAnswer,
+    SnapshotAnswer,
+    StatusAnswer,
+)
 from rlflow.api.health import judge, reasons_against
 from rlflow.api.markets import MarketsBody, change_markets, markets_json
 from rlflow.api.metrics_page import metrics_text
@@ -52,6 +66,7 @@ def create_app(service: Service) -> QuartTrio:
         redoc_ui_path=None,
         scalar_ui_path=None,
         convert_casing=False,
+        openapi_provider_class=Description,
     )
     # The order in which an answer is written is the order in which it is best read.
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -65,39 +80,44 @@ def create_app(service: Service) -> QuartTrio:
 
 def _add_health(app: QuartTrio, service: Service) -> None:
     @app.get("/rl/health")
+    @document_response(HealthAnswer, 200)
+    @document_response(HealthAnswer, 503)
     async def health() -> tuple[Response, int]:
         """Whether the process is well; 503 only for what starting it again would cure."""
         found = judge(service, service.figures())
         return jsonify(found.as_json()), 503 if found.needs_restart else 200
 
     @app.get("/rl/ready")
+    @document_response(ReadyAnswer, 200)
+    @document_response(ReadyAnswer, 503)
     async def ready() -> tuple[Response, int]:
         """Whether the data can be trusted: 200, or 503 with every reason why not."""
         reasons = reasons_against(service, service.figures())
         return jsonify({"ready": not reasons, "reasons": reasons}), 503 if reasons else 200
 
     @app.get("/rl/status")
+    @document_response(StatusAnswer, 200)
     async def status() -> Response:
         """Configuration, counters, rates, latencies, and the accounting of frames."""
         return jsonify(status_json(service))
 
     @app.get("/rl/metrics")
+    @document_response(MetricsAnswer, 200)
     async def metrics() -> Response:
         """The figures for Prometheus."""
 
         def is_ready(figures: Figures) -> bool:
             return not reasons_against(service, figures)
 
-        return Response(
-            metrics_text(service.figures, is_ready), content_type="text/plain; version=0.0.4; charset=utf-8"
-        )
+        return Response(metrics_text(service.figures, is_ready), content_type=METRICS_TYPE)
 
 
 def _add_books(app: QuartTrio, service: Service) -> None:
     @app.get("/rl/orderbook/snapshot")
     @validate_querystring(SnapshotQuery)
+    @document_response(SnapshotAnswer, 200)
     @document_response(Problem, 404)
-    @document_response(Problem, 503)
+    @document_response(NoSnapshotAnswer, 503)
     async def snapshot(query_args: SnapshotQuery) -> Response:
         """A market's live book: prices in cents, sizes in contracts, best price first."""
         ticker = query_args.market or service.following.foremost()
@@ -111,6 +131,7 @@ def _add_books(app: QuartTrio, service: Service) -> None:
         return jsonify(snapshot_json(view, service.wall_ns(), query_args.depth))  # type: ignore[arg-type]
 
     @app.get("/rl/markets")
+    @document_response(FollowedAnswer, 200)
     async def followed() -> Response:
         """The markets that are followed now, what is known of their lives, and whether their books are valid."""
         return jsonify({"markets": markets_json(service)})
@@ -139,6 +160,8 @@ async def _settled(service: Service, ticker: str) -> BookView | None:
 def _add_admin(app: QuartTrio, service: Service) -> None:
     @app.post("/rl/admin/flush")
     @validate_request(FlushBody)
+    @document_response(FlushedAnswer, 200)
+    @document_response(Problem, 503)
     async def flush(data: FlushBody) -> Response:  # noqa: ARG001 - an empty object, which was checked
         """Write everything received so far to the database, and say when it is there."""
         with trio.move_on_after(FLUSH_LIMIT_S) as limit:
@@ -150,6 +173,9 @@ def _add_admin(app: QuartTrio, service: Service) -> None:
 
     @app.post("/rl/admin/resnapshot")
     @validate_request(ResnapshotBody)
+    @document_response(RequestedAnswer, 202)
+    @document_response(Problem, 404)
+    @document_response(Problem, 503)
     async def resnapshot(data: ResnapshotBody) -> tuple[Response, int]:
         """Ask the venue for fresh snapshots; they arrive as ordinary data."""
         followed = service.following.followed()
@@ -164,7 +190,7 @@ def _add_admin(app: QuartTrio, service: Service) -> None:
 
     @app.post("/rl/admin/markets")
     @validate_request(MarketsBody)
-    @document_response(Problem, 400)
+    @document_response(ChangedAnswer, 200)
     @document_response(Problem, 404)
     async def markets(data: MarketsBody) -> Response:
         """Follow some markets from now on and others no more, until the process ends."""
