@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import random
 import resource
 import socket
@@ -252,6 +253,18 @@ def test_an_export_that_cannot_be_written_says_why(
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert ended.err.startswith(f"error: {tmp_path / name} cannot be written: ")
     assert run("export", "--market", MARKET, "--from", "2026-01-02", "--to", "2026-01-01", "x").code == 2
+
+
+@pytest.mark.parametrize("name", ["", "-", "fifo", "to-fifo", "."])
+def test_an_export_to_what_is_no_file_is_an_error_of_input(
+    run: Run, recording: Path, tmp_path: Path, database_url: str, name: str
+) -> None:
+    run("import", recording, DATABASE_URL=database_url)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "to-fifo").symlink_to("fifo")
+    before = {path: path.lstat().st_ino for path in tmp_path.iterdir()}
+    assert run("export", "--market", MARKET, name).code == 2
+    assert {path: path.lstat().st_ino for path in tmp_path.iterdir()} == before
 
 
 def test_an_export_to_a_full_disk_leaves_the_file_before_it(run: Run, recording: Path, database_url: str) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from rlflow.data.history.stored_rows import Selection, StoredRow, fetched_trades
 from rlflow.data.imports.importer import ImportedFile, import_files
 from rlflow.data.sheets.trade_rows import store_missing
 from rlflow.data.store.partitions import DAY_NS
+from rlflow.errors import CommandError
 from rlflow.kalshi.sheets import RestTrade
 from rlflow.recordings import Form, read_recording
 from rlflow.session.books import Limits
@@ -365,6 +367,42 @@ def test_an_export_that_fails_leaves_the_file_that_was_there(database: Database,
         raise RuntimeError
     assert [found.name for found in tmp_path.iterdir()] == ["file.ndjson"]
     assert path.read_text() == "before"
+
+
+def test_an_export_through_a_link_replaces_what_it_leads_to(tmp_path: Path) -> None:
+    link, file = tmp_path / "link.ndjson", tmp_path / "there" / "file"
+    file.parent.mkdir()
+    link.symlink_to(file)
+    for _ in range(2):
+        with export_target(link, "ndjson"):
+            pass
+        assert link.readlink() == file
+        assert file.read_bytes() == b""
+        file.write_bytes(b"before")
+    assert [found.name for found in file.parent.iterdir()] == ["file"]
+
+
+def test_an_export_takes_the_place_of_nothing_but_a_file(tmp_path: Path) -> None:
+    fifo, loop = tmp_path / "fifo", tmp_path / "loop"
+    os.mkfifo(fifo)
+    loop.symlink_to(loop)
+    (tmp_path / "to-fifo").symlink_to(fifo)
+    for path in (fifo, tmp_path / "to-fifo", loop, tmp_path):
+        with pytest.raises(CommandError, match="no regular file") as refused, export_target(path, "ndjson"):
+            pass
+        assert refused.value.code == 2
+    assert fifo.is_fifo()
+    assert loop.is_symlink()
+
+
+def test_an_export_touches_no_file_beside_its_own(tmp_path: Path) -> None:
+    (tmp_path / "x.part").write_text("somebody's")
+    with export_target(tmp_path / "x", "ndjson"):
+        pass
+    with export_target(tmp_path / ("y" * 255), "ndjson"):
+        pass
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["x", "x.part", "y" * 255]
+    assert (tmp_path / "x.part").read_text() == "somebody's"
 
 
 def test_a_table_has_every_row_with_exact_values(database: Database, tmp_path: Path) -> None:

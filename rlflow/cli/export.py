@@ -1,5 +1,6 @@
 """`export`: stored rows into a file."""
 
+import os
 from pathlib import Path
 
 import click
@@ -13,8 +14,25 @@ from rlflow.errors import CommandError
 from rlflow.units import Nanos
 
 
+class OutputFile(click.Path):
+    """A file to write, which has a name."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Return the path."""
+        if not os.fspath(value):
+            self.fail("it has no name", param, ctx)
+        if os.fspath(value) == "-":
+            self.fail("it is there whole or not at all, which stdout cannot be; ./- is a file of that name", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command()
-@click.argument("file", type=click.Path(dir_okay=False, writable=True, path_type=Path))
+@click.argument("file", type=OutputFile())
 @click.option("--market", "markets", multiple=True, metavar="TICKER", help="A market; may be given again.")
 @click.option("--series", metavar="TICKER", help="All markets of a series.")
 @click.option("--from", "start_ns", type=MOMENT, help="Received from then on, and the snapshots before it.")

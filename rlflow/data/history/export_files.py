@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,15 +41,19 @@ def export_target(path: Path, file_format: str) -> Iterator[ExportTarget]:
     """Yield what writes a file, which is there under its name only if no error comes; the one before is replaced.
 
     Args:
-        path: The file. Lines are packed as its name ends: .gz, .zst, or not at all.
+        path: The file, or a symbolic link to it, which stays. Lines are packed as the name ends: .gz, .zst, or not at
+            all.
         file_format: One of `FORMATS`.
 
     Raises:
-        CommandError: It cannot be written there (code 2), or no longer (1).
+        CommandError: It cannot be written there, or something else than a file is there (code 2); or it can no longer
+            be written (1).
     """
-    part = path.with_name(f"{path.name}.part")
+    place = _place(path)
+    # A name of its own: nothing that is there may be written over, and a long name leaves no room for an ending.
+    part = place.with_name(f".rlflow-{secrets.token_hex(4)}.part")
     try:
-        opened = part.open("wb")
+        opened = part.open("xb")
     except OSError as error:
         raise CommandError(f"{path} cannot be written: {error.strerror}", 2) from error
     try:
@@ -56,16 +62,31 @@ def export_target(path: Path, file_format: str) -> Iterator[ExportTarget]:
                 with ParquetTarget(file) as table:
                     yield table
             else:
-                with _packing(file, path.suffix) as packed:
+                with _packing(file, path.suffix.lower()) as packed:
                     yield LineTarget(packed)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
-        sync_directory(path.parent)
+        part.replace(place)
+        sync_directory(place.parent)
     except OSError as error:
         raise CommandError(f"{path} could not be written: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _place(path: Path) -> Path:
+    """Return where the file is to be, symbolic links followed; CommandError where a file cannot take its place."""
+    place = Path(os.path.realpath(path))
+    try:
+        mode = place.lstat().st_mode
+    except FileNotFoundError:
+        return place
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}", 2) from error
+    if not stat.S_ISREG(mode):
+        # It would be taken away, be it a device that the whole machine uses.
+        raise CommandError(f"{path} is there and no regular file, the only thing that an export replaces", 2)
+    return place
 
 
 @contextmanager
