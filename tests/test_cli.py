@@ -18,6 +18,7 @@ import pytest
 import zstandard
 
 from rlflow.cli.exchange import spread
+from rlflow.cli.export import format_of
 from rlflow.cli.main import main
 from tests.recordings import make
 
@@ -265,6 +266,42 @@ def test_an_export_to_what_is_no_file_is_an_error_of_input(
     before = {path: path.lstat().st_ino for path in tmp_path.iterdir()}
     assert run("export", "--market", MARKET, name).code == 2
     assert {path: path.lstat().st_ino for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "chosen"),
+    [
+        ("x", None, "ndjson"),
+        ("x", "parquet", "parquet"),
+        ("x.gz", None, "ndjson"),
+        ("x.ndjson.gz", "ndjson", "ndjson"),
+        ("x.JSONL.ZST", None, "ndjson"),
+        ("x.parquet", None, "parquet"),
+        ("KXA-T99.5", "parquet", "parquet"),
+    ],
+)
+def test_an_exports_format_is_what_its_name_says_or_what_is_asked_for(
+    name: str, asked: str | None, chosen: str
+) -> None:
+    assert format_of(Path("a.csv") / name, asked) == chosen
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("x.csv", None),
+        ("x.csv.gz", None),
+        ("KXA-T99.5", None),
+        ("x.parquet", "ndjson"),
+        ("x.ndjson", "parquet"),
+        ("x.ndjson.gz", "parquet"),
+        ("x.gz", "parquet"),
+        ("x.parquet.gz", None),
+    ],
+)
+def test_an_export_whose_name_says_something_else_is_refused(run: Run, name: str, asked: str | None) -> None:
+    ended = run("export", "--market", MARKET, name, *(() if asked is None else ("--format", asked)))
+    assert (ended.code, name in ended.err) == (2, True)
 
 
 def test_an_export_to_a_full_disk_leaves_the_file_before_it(run: Run, recording: Path, database_url: str) -> None:

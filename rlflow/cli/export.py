@@ -8,10 +8,13 @@ import click
 from rlflow.cli.options import MOMENT, env_option, open_store, progress_bar
 from rlflow.data.history.export import export as export_rows
 from rlflow.data.history.export import markets_of
-from rlflow.data.history.export_files import FORMATS, export_target
+from rlflow.data.history.export_files import FORMATS, PACKINGS, export_target
 from rlflow.data.history.moments import END_OF_TIME
 from rlflow.errors import CommandError
 from rlflow.units import Nanos
+
+# What a name ends in, before a packing's ending, and the format that says.
+_ENDINGS = {".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
 
 
 class OutputFile(click.Path):
@@ -37,7 +40,7 @@ class OutputFile(click.Path):
 @click.option("--series", metavar="TICKER", help="All markets of a series.")
 @click.option("--from", "start_ns", type=MOMENT, help="Received from then on, and the snapshots before it.")
 @click.option("--to", "end_ns", type=MOMENT, help="Received before then.")
-@click.option("--format", "file_format", type=click.Choice(FORMATS), help="Without it, as FILE ends, else ndjson.")
+@click.option("--format", "file_format", type=click.Choice(FORMATS), help="Without it, as FILE ends, or ndjson.")
 @env_option
 @click.pass_context
 def export(
@@ -60,14 +63,12 @@ def export(
         raise click.UsageError("give either --market or --series")
     if end_ns is not None and (start_ns or 0) >= end_ns:
         raise click.UsageError("--from must be before --to")
+    chosen = format_of(file, file_format)
     with open_store(context, environment) as database:
         wanted = markets if series is None else markets_of(database, series)
         if not wanted:
             raise CommandError(f"nothing is stored of series {series}")
-        with (
-            progress_bar("exporting") as progress,
-            export_target(file, file_format or _format_of(file)) as target,
-        ):
+        with progress_bar("exporting") as progress, export_target(file, chosen) as target:
             exported = export_rows(
                 database,
                 wanted,
@@ -84,5 +85,16 @@ def export(
     )
 
 
-def _format_of(file: Path) -> str:
-    return "parquet" if file.suffix == ".parquet" else "ndjson"
+def format_of(file: Path, asked: str | None) -> str:
+    """Return the format of a file by its name and what --format asks for; UsageError if they do not go together."""
+    packing = file.suffix.lower() if file.suffix.lower() in PACKINGS else ""
+    ending = Path(file.stem if packing else file.name).suffix.lower()
+    named = _ENDINGS.get(ending)
+    if asked is None and ending and named is None:
+        raise click.UsageError(f"{file.name} does not end in {' or '.join(_ENDINGS)}: name it so, or give --format")
+    if asked is not None and named not in {asked, None}:
+        raise click.UsageError(f"{file.name} is a name of {named}, --format says {asked}")
+    chosen = asked or named or "ndjson"
+    if packing and chosen == "parquet":
+        raise click.UsageError(f"{file.name}: parquet is packed inside, only ndjson ends in {packing}")
+    return chosen

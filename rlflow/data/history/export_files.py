@@ -31,6 +31,8 @@ from rlflow.recordings.exported import (
 from rlflow.session.rows import DeltaRow, GapRow, RemovedState, SnapshotRow, TradeRow
 
 FORMATS: Final = ("ndjson", "parquet")
+PACKINGS: Final = (".gz", ".zst")
+"""How the name of packed lines ends, in any case."""
 
 _ROWS_PER_GROUP = 50_000
 _GZIP_LEVEL, _ZSTD_LEVEL = 6, 9
@@ -41,8 +43,7 @@ def export_target(path: Path, file_format: str) -> Iterator[ExportTarget]:
     """Yield what writes a file, which is there under its name only if no error comes; the one before is replaced.
 
     Args:
-        path: The file, or a symbolic link to it, which stays. Lines are packed as the name ends: .gz, .zst, or not at
-            all.
+        path: The file, or a symbolic link to it, which stays. Lines are packed if its name ends in one of `PACKINGS`.
         file_format: One of `FORMATS`.
 
     Raises:
