@@ -1,5 +1,6 @@
 """The command line, run in this process: what it says and with which exit code, whatever people type."""
 
+import errno
 import gzip
 import json
 import os
@@ -19,8 +20,9 @@ import zstandard
 
 from rlflow.cli.exchange import spread
 from rlflow.cli.export import format_of
-from rlflow.cli.main import main
+from rlflow.cli.main import main, report_output
 from tests.recordings import make
+from tests.running import clean_environ
 
 MARKET = make.MARKETS[0]
 
@@ -197,6 +199,28 @@ def test_an_exchange_that_cannot_be_says_why(run: Run, tmp_path: Path, recording
             ended = run("exchange", *arguments)
             assert ended.code == 2
             assert word in ended.err
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "deploy systemd", "deploy grafana", "doctor"])
+def test_an_output_that_cannot_be_written_is_one_line(command: str, tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "rlflow", *command.split()],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=clean_environ(RL_DATA_DIR=str(tmp_path / "data")),
+        )
+    error = "error: the output could not be written: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, error)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EBADF, "bad"), OSError(errno.ENOSPC, "full", "a file")], ids=repr)
+def test_an_error_of_no_output_stays_what_it_is(error: OSError) -> None:
+    with pytest.raises(OSError, match=str(error.strerror)):
+        report_output(error)
 
 
 def test_ctrl_c_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

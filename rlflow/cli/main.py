@@ -1,5 +1,6 @@
 """The command line's entry: the group of commands, and errors as one clear line with the right exit code."""
 
+import errno
 import logging
 import os
 import signal
@@ -51,6 +52,8 @@ Settings, from the environment or a .env file in the working directory:
 Without any KALSHI_ variable the simulated exchange runs in the process. Exit codes: 0 done, 1 found a difference or
 failed, 2 settings or input, 70 a stop took longer than its deadline.
 """
+# What a stream says that is written to; whoever writes something else has an error of its own for it.
+_OUTPUT_ERRORS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @click.group(invoke_without_command=True, epilog=EPILOG, context_settings={"max_content_width": 120})
@@ -99,16 +102,26 @@ def main() -> None:
     except click.Abort:
         click.echo("error: interrupted", err=True)
         code = 1
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; closing it now keeps the interpreter from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+    except OSError as error:
+        code = report_output(error)
     except RlflowError as error:
         code = report(error)
     for number in (signal.SIGINT, signal.SIGTERM):
         # Nothing is left to interrupt; while the interpreter ends, a signal would only change the exit code.
         signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
+
+
+def report_output(error: OSError) -> int:
+    """Print why stdout takes no more, and return the exit code; any other error is raised again."""
+    if error.errno not in _OUTPUT_ERRORS or error.filename is not None:
+        raise error
+    # Whoever closed a pipe has seen enough.
+    if error.errno != errno.EPIPE:
+        click.echo(f"error: the output could not be written: {error.strerror}", err=True)
+    # What is left in the buffer would make the interpreter complain at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def report(error: RlflowError) -> int:
