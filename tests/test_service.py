@@ -2,6 +2,7 @@
 
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import psycopg
 import pytest
 
@@ -264,3 +266,29 @@ def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
     ended = run(tmp_path, command, "--help")
     assert ended.returncode == 0
     assert "Usage:" in ended.stdout
+
+
+def test_a_log_that_cannot_be_written_ends_no_recording(tmp_path: Path, database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    environ = {"RL_PORT": str(port), "RL_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": database_url}
+    with Path("/dev/full").open("w") as full:
+        popen = subprocess.Popen(
+            [sys.executable, "-m", "rlflow"], cwd=tmp_path, env=clean_environ(**environ), stdout=full, stderr=full
+        )
+    try:
+        wait_for("ready", lambda: _is_ready(popen, port))
+        popen.send_signal(signal.SIGTERM)
+        assert popen.wait(60) == 0
+    finally:
+        popen.kill()
+        popen.wait()
+    assert_every_frame_is_stored_once(database_url, "rlflow_sim")
+
+
+def _is_ready(popen: "subprocess.Popen[bytes]", port: int) -> bool | None:
+    assert popen.poll() is None
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/rl/ready", timeout=5).status_code == 200 or None
+    except httpx.TransportError:
+        return None

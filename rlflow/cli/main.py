@@ -1,14 +1,12 @@
 """The command line's entry: the group of commands, and errors as one clear line with the right exit code."""
 
 import errno
-import logging
 import os
 import signal
 import sys
 
 import attrs
 import click
-import structlog
 
 from rlflow import __version__
 from rlflow.cli.database import db
@@ -17,6 +15,7 @@ from rlflow.cli.doctor import doctor
 from rlflow.cli.exchange import exchange
 from rlflow.cli.export import export
 from rlflow.cli.history import audit, book
+from rlflow.cli.logs import configure_logging, drop_unwritten
 from rlflow.cli.markets import markets
 from rlflow.cli.recordings import import_
 from rlflow.cli.reimport import reimport
@@ -71,25 +70,6 @@ for command in (serve, doctor, markets, import_, export, book, audit, reimport, 
     commands.add_command(command)
 
 
-def configure_logging(log_format: str) -> None:
-    """Send structured events to stderr, one line each."""
-    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    if log_format == "text":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    # Hypercorn logs through the standard library; its one line about the address is ours to give.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-
-
 def main() -> None:
     """Run the command line and exit with its code."""
     # As Ctrl-C: what is held, an embedded server for one, is let go. The service listens for both signals by itself.
@@ -109,6 +89,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # Nothing is left to interrupt; while the interpreter ends, a signal would only change the exit code.
         signal.signal(number, signal.SIG_IGN)
+    drop_unwritten()
     sys.exit(code)
 
 
