@@ -22,7 +22,7 @@ LAYERS = (
     {"orderbook"},
     {"kalshi"},
     {"config", "metrics", "environ"},
-    {"units", "errors", "setting_values", "venues"},
+    {"units", "errors", "setting_values", "venues", "key_file"},
 )
 # The same for the packages and modules of `rlflow.data`.
 DATA_LAYERS = (
@@ -32,7 +32,7 @@ DATA_LAYERS = (
     {"database"},
     {"books", "writer"},
     {"feed", "journal", "store", "embedded", "rest", "persevering"},
-    {"backoff", "tls", "lock", "key_file"},
+    {"backoff", "tls", "lock"},
 )
 PURE = {"kalshi", "orderbook", "session", "fills", "fees", "features", "tape"}
 # What would give a pure module a clock, a socket, a database or a random source.

@@ -80,9 +80,12 @@ def test_a_recording_goes_in_once_and_comes_out_again(run: Run, recording: Path,
     assert json.loads(there.out) == exact
 
 
-@pytest.mark.parametrize("command", [("import",), ("exchange", "--replay")])
-@pytest.mark.parametrize("path", ["absent", ".", "/dev/null"])
-def test_what_is_no_file_is_no_recording(run: Run, command: tuple[str, ...], path: str) -> None:
+@pytest.mark.parametrize(
+    "command", [("import",), ("exchange", "--replay"), ("exchange", "--tls-cert"), ("db", "restore")]
+)
+@pytest.mark.parametrize("path", ["absent", ".", "/dev/null", "fifo"])
+def test_what_is_no_file_is_no_recording_dump_or_certificate(run: Run, command: tuple[str, ...], path: str) -> None:
+    os.mkfifo("fifo")
     ended = run(*command, path)
     assert ended.code == 2
     assert path in ended.err

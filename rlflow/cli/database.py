@@ -12,7 +12,7 @@ from typing import BinaryIO
 import click
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from rlflow.cli.options import env_option, load_settings
+from rlflow.cli.options import RegularFile, env_option, load_settings
 from rlflow.data.imports.dump_file import DumpedStore, open_dump, read_dump
 from rlflow.data.store import postgres
 from rlflow.data.stores import Stores
@@ -63,7 +63,7 @@ def dump(context: click.Context, arguments: tuple[str, ...], environment: str | 
 
 
 @db.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=RegularFile("a dump is read more than once"))
 @click.pass_context
 def restore(context: click.Context, file: Path) -> None:
     """Bring back the store in FILE, which `db dump` wrote, also packed as .gz or .zst: all of it or nothing.

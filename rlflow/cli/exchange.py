@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import trio
 
-from rlflow.cli.options import RECORDING_FILE, run_listening
+from rlflow.cli.options import RECORDING_FILE, RegularFile, run_listening
 from rlflow.errors import CommandError, meant_for_people
 from rlflow.exchange.config import DEFAULT_TICKERS, ExchangeConfig, describe_environment
 from rlflow.exchange.credentials import Credentials, load_or_make_credentials
@@ -78,7 +78,7 @@ class _Variadic(click.Command):
         return super().parse_args(ctx, spread(args, ("--market", "--series", "--replay")))
 
 
-_PEM_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_PEM_FILE = RegularFile("a certificate is read to its end")
 
 
 @click.command(cls=_Variadic)

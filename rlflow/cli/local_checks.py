@@ -12,7 +12,6 @@ from rlflow.config import Settings
 from rlflow.data.embedded.files import holds_data
 from rlflow.data.journal.disk_guard import free_bytes_of
 from rlflow.data.journal.journal import MIN_FREE_BYTES
-from rlflow.data.key_file import exposure
 from rlflow.data.lock import holder
 from rlflow.data.store import postgres
 from rlflow.data.store.partitions import StoreSize, size_of
@@ -20,6 +19,7 @@ from rlflow.data.store.schema import NEWEST_VERSION, read_store, use_schema
 from rlflow.data.stores import Stores
 from rlflow.errors import DatabaseAwayError, SettingsError, StoreError
 from rlflow.kalshi.auth import kind_of, load_private_key
+from rlflow.key_file import exposure, read_key_file
 from rlflow.supervisor.http import bind
 from rlflow.units import Nanos
 
@@ -34,7 +34,7 @@ def check_key_file(settings: Settings) -> Finding:
     if path is None:
         return note("key file", "none is needed: the simulated exchange makes its own")
     try:
-        exposed, pem = exposure(path), path.read_bytes()
+        exposed, pem = exposure(path), read_key_file(path)
         kind = kind_of(load_private_key(pem))
     except OSError as error:
         cure = "set KALSHI_PRIVATE_KEY_PATH to the PEM file that the venue's site gave you"

@@ -60,11 +60,13 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-class RecordingFile(click.Path):
-    """A file that can be read more than once, as recordings are."""
+class RegularFile(click.Path):
+    """A file that has an end, and can be read more than once."""
 
-    def __init__(self) -> None:
+    def __init__(self, why: str) -> None:
+        """Prepare to refuse what is no such file, and to say why it must be one."""
         super().__init__(exists=True, dir_okay=False, path_type=Path)
+        self._why = why
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
@@ -72,7 +74,7 @@ class RecordingFile(click.Path):
         """Return the path."""
         path = super().convert(value, param, ctx)
         if not os.path.isfile(path):
-            self.fail(f"{os.fsdecode(path)!r} is no regular file, and a recording is read more than once", param, ctx)
+            self.fail(f"{os.fsdecode(path)!r} is no regular file, and {self._why}", param, ctx)
         return path
 
 
@@ -100,7 +102,7 @@ class Moment(click.ParamType[Nanos]):
 
 
 MOMENT = Moment()
-RECORDING_FILE = RecordingFile()
+RECORDING_FILE = RegularFile("a recording is read more than once")
 
 
 def run_listening(function: Callable[..., Awaitable[T]], *args: object) -> T:

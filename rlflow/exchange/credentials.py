@@ -10,6 +10,7 @@ import attrs
 from cryptography.hazmat.primitives import serialization
 
 from rlflow.kalshi.auth import PrivateKey, PublicKey, Signer, generate_private_key_pem, load_private_key
+from rlflow.key_file import read_key_file
 
 KEY_FILE = "exchange_key.pem"
 
@@ -62,7 +63,7 @@ def load_or_make_credentials(directory: Path, kind: Literal["rsa", "ed25519"] = 
     if not path.exists():
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_once(path, generate_private_key_pem(kind))
-    return Credentials(path, load_private_key(path.read_bytes()))
+    return Credentials(path, load_private_key(read_key_file(path)))
 
 
 def read_public_key(pem: str) -> PublicKey:

@@ -10,13 +10,13 @@ import structlog
 import trio
 
 from rlflow.config import Settings
-from rlflow.data.key_file import exposure
 from rlflow.errors import Problem, SettingsError
 from rlflow.exchange.config import ExchangeConfig
 from rlflow.exchange.credentials import KEY_FILE, load_or_make_credentials
 from rlflow.exchange.markets.series import SeriesSpec
 from rlflow.exchange.server import Exchange, serve
 from rlflow.kalshi.auth import Signer, load_private_key
+from rlflow.key_file import exposure, read_key_file
 
 SIMULATED_PERIOD_S = 60
 """A market of a simulated series lives for a minute: somebody who looks sees a change-over soon."""
@@ -58,7 +58,7 @@ class KeyFile:
     def signer(self) -> Signer:
         """Return the signer of the key that is in the file now; SettingsError if it cannot be used."""
         try:
-            pem = self.path.read_bytes()
+            pem = read_key_file(self.path)
             if self._signer is None or pem != self._pem:
                 self._signer, self._pem = Signer(self.key_id, load_private_key(pem)), pem
         except OSError as error:
