@@ -193,6 +193,7 @@ def test_an_exchange_that_cannot_be_says_why(run: Run, tmp_path: Path, recording
             "--port": ("--port", taken.getsockname()[1]),
             "--market": ("--market", "A", "B C"),
             "names no market": ("--market", ","),
+            "no market": ("--market", ""),
             "1s to 24h": ("--series", "KXA:60s", "KXB:0"),
             "letters, digits": ("--series", "KX-A:60s"),
             "once": ("--series", "KXA", "KXA:60s"),

@@ -30,3 +30,12 @@ def test_what_cannot_be_a_server_is_named_before_anything_runs(
     assert isinstance(result.exception, CommandError)
     assert result.exception.code == 2
     assert complaint in str(result.exception)
+    assert "[" not in str(result.exception)
+
+
+def test_a_key_directory_that_cannot_be_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    directory = tmp_path / "file" / "x"
+    result = CliRunner().invoke(exchange, ["--key-dir", str(directory)])
+    assert isinstance(result.exception, CommandError)
+    assert str(result.exception) == f"--key-dir {directory} cannot be used: Not a directory"

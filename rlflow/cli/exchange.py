@@ -14,7 +14,7 @@ import trio
 from rlflow.cli.options import RECORDING_FILE, RegularFile, run_listening
 from rlflow.errors import CommandError, meant_for_people
 from rlflow.exchange.config import DEFAULT_TICKERS, ExchangeConfig, describe_environment
-from rlflow.exchange.credentials import Credentials, load_or_make_credentials
+from rlflow.exchange.credentials import KEY_FILE, Credentials, load_or_make_credentials
 from rlflow.exchange.markets.series import SeriesSpec
 from rlflow.exchange.replay import replay_source
 from rlflow.exchange.server import Exchange, serve
@@ -181,8 +181,10 @@ def _tickers(texts: tuple[str, ...]) -> tuple[str, ...]:
 def _credentials(directory: Path) -> Credentials:
     try:
         return load_or_make_credentials(directory)
-    except (OSError, ValueError) as error:
-        raise CommandError(f"--key-dir {directory}: {error}", code=2) from error
+    except OSError as error:
+        raise CommandError(f"--key-dir {directory} cannot be used: {error.strerror}", code=2) from error
+    except ValueError as error:
+        raise CommandError(f"--key-dir: {directory / KEY_FILE}: {error}", code=2) from error
 
 
 def _server_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
@@ -195,8 +197,12 @@ def _server_context(certificate: Path | None, key: Path | None) -> ssl.SSLContex
     try:
         # Anything but a text would be asked for on the terminal where the key is encrypted.
         context.load_cert_chain(certificate, key, password="")
-    except OSError as error:  # ssl.SSLError is one
-        raise CommandError(f"--tls-cert and --tls-key: no certificate with its key: {error}", code=2) from error
+    except ssl.SSLError as error:
+        # What OpenSSL says of it is for those who wrote it.
+        wanted = "both in PEM form, the key not encrypted"
+        raise CommandError(f"--tls-cert and --tls-key: no certificate with its key, {wanted}", code=2) from error
+    except OSError as error:
+        raise CommandError(f"--tls-cert and --tls-key cannot be read: {error.strerror}", code=2) from error
     return context
 
 
