@@ -118,4 +118,6 @@ def schema_name(text: str) -> str:
     """Read the name of a PostgreSQL schema that needs no quotes."""
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", text):
         raise ValueError(f"must be a lower-case SQL name of at most 63 characters, not {text[:80]!r}")
+    if text.startswith("pg_") or text == "information_schema":
+        raise ValueError(f"must not be a name of PostgreSQL's own, as {text!r} is")
     return text

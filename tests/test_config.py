@@ -147,6 +147,8 @@ def test_a_password_is_masked_whatever_is_in_it(url: str, shown: str) -> None:
         ("DATABASE_URL", "postgresql://u:hunter2@db/x?colour=red"),
         ("RL_DATA_DIR", "~nobody-of-this-name/x"),
         ("RL_DATA_DIR", "a\x00b"),
+        ("RL_DB_SCHEMA", "pg_x"),
+        ("RL_DB_SCHEMA", "information_schema"),
         ("KALSHI_PRIVATE_KEY_PATH", "~nobody-of-this-name/key.pem"),
     ],
 )

@@ -1,6 +1,7 @@
 """What `doctor` finds: each thing that can be wrong, and its cure, in one line."""
 
 import contextlib
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -63,6 +64,31 @@ def test_a_key_that_cannot_be_used_is_a_problem(tmp_path: Path, key: Path, conte
     found = check_key_file(with_key(tmp_path, key))
     assert found.grade is Grade.PROBLEM
     assert found.cure
+
+
+def test_a_data_directory_that_is_not_there_must_be_one_that_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = check_data_dir(settings_of(tmp_path, RL_DATA_DIR=str(tmp_path / "file" / "x" / "y")))
+    assert found.grade is Grade.PROBLEM
+    assert f"{tmp_path / 'file'} is no directory" in found.text
+    assert check_data_dir(settings_of(tmp_path, RL_DATA_DIR=str(tmp_path / "file"))).grade is Grade.PROBLEM
+    assert check_data_dir(settings_of(tmp_path, RL_DATA_DIR=str(tmp_path / "x" / "y"))).grade is Grade.OK
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_data_directory_that_may_not_be_written_to_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever runs the tests as root may write everywhere.
+    monkeypatch.setattr("os.access", lambda _path, mode: not mode & os.W_OK)
+    for directory in (tmp_path, tmp_path / "x"):
+        found = check_data_dir(settings_of(tmp_path, RL_DATA_DIR=str(directory)))
+        assert (found.grade, f"{tmp_path} cannot be written to" in found.text) == (Grade.PROBLEM, True)
+
+
+def test_a_file_system_that_holds_no_files_is_a_problem(tmp_path: Path) -> None:
+    found = check_data_dir(settings_of(tmp_path, RL_DATA_DIR="/proc/x"))
+    assert (found.grade, "/proc is on a file system that holds no files" in found.text) == (Grade.PROBLEM, True)
 
 
 def test_a_data_directory_in_use_names_the_process(tmp_path: Path) -> None:

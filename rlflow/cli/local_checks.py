@@ -1,6 +1,7 @@
 """What `doctor` looks at on this machine: key file, data directory, disk, database, port. Nothing is changed."""
 
 import contextlib
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,18 +50,31 @@ def check_key_file(settings: Settings) -> Finding:
 def check_data_dir(settings: Settings) -> Finding:
     """Look whether the data directory can be used, and who uses it."""
     directory = settings.data_dir
+    cure = "name another directory in RL_DATA_DIR"
     try:
-        if not directory.exists():
+        place = _existing(directory)
+        if (refusal := _refusal(place)) is not None:
+            return problem("data directory", f"{directory} cannot be used: {place} {refusal}", cure)
+        if place != directory:
             return ok("data directory", f"{directory} will be made at the first start")
         pid = holder(directory)
     except OSError as error:
-        text = f"{directory} cannot be used: {error.strerror}"
-        return problem("data directory", text, "name another directory in RL_DATA_DIR")
+        return problem("data directory", f"{directory} cannot be used: {error.strerror}", cure)
     if pid is not None:
         return note("data directory", f"{directory} is in use by process {pid or 'unknown'}, a running rlflow")
     if directory.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         return warning("data directory", f"{directory} is open to others", f"chmod 700 {directory}")
     return ok("data directory", str(directory))
+
+
+def _refusal(place: Path) -> str | None:
+    """Return what keeps us from making files in a place that exists, as far as that shows without making one."""
+    if not place.is_dir():
+        return "is no directory"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return "cannot be written to"
+    # Such as /proc, whose permissions promise more.
+    return None if os.statvfs(place).f_blocks else "is on a file system that holds no files"
 
 
 def check_disk(settings: Settings, size: StoreSize | None) -> Finding:
