@@ -13,7 +13,7 @@ import attrs
 import platformdirs
 
 from rlflow.errors import Problem, SettingsError
-from rlflow.setting_values import credential, database_url, path, schema_name, seconds, tickers, url, whole
+from rlflow.setting_values import credential, database_url, path, schema_name, seconds, tickers, token, url, whole
 from rlflow.venues import API_URLS, WS_URLS, is_local, venue_of
 
 REAL = ("prod", "demo")
@@ -106,7 +106,9 @@ class Settings:
     sample_rate: int = _setting("RL_ORDERBOOK_SAMPLE_RATE", whole(1, 1_000_000), 1, "store 1 out of N deltas")
     host: str = _setting("RL_HOST", str, "127.0.0.1", "the address that HTTP listens on")
     port: int = _setting("RL_PORT", whole(0, 65_535), 8001, "the port that HTTP listens on; 0: any free one")
-    admin_token: str | None = _setting("RL_ADMIN_TOKEN", credential, None, "what admin requests must bear")
+    admin_token: str | None = _setting(
+        "RL_ADMIN_TOKEN", token, None, "what admin requests must bear, 16 characters or more"
+    )
     data_dir: Path = _setting(
         "RL_DATA_DIR",
         path,

@@ -7,10 +7,14 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
+
+# 64 bits if they are random hexadecimal digits: nobody tries so many over a network.
+LEAST_TOKEN_CHARACTERS: Final = 16
 
 
 def whole(low: int, high: int = 2**62) -> Callable[[str], int]:
@@ -55,6 +59,15 @@ def credential(text: str) -> str:
     """Read what is sent in an HTTP header."""
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError("must be of printable ASCII characters without spaces")
+    return text
+
+
+def token(text: str) -> str:
+    """Read a secret that we alone judge, and that anybody may guess at."""
+    if len(credential(text)) < LEAST_TOKEN_CHARACTERS:
+        raise ValueError(
+            f"must have at least {LEAST_TOKEN_CHARACTERS} characters, such as `openssl rand -hex 16` makes"
+        )
     return text
 
 

@@ -347,7 +347,7 @@ async def test_a_name_that_was_rebound_to_this_address_sees_nothing(path: str) -
 
 
 async def test_a_service_on_an_address_of_its_own_goes_by_that_and_by_no_other_name() -> None:
-    environ = {"RL_HOST": "Recorder.lan", "RL_ADMIN_TOKEN": "secret", "RL_MARKET_TICKER": "A"}
+    environ = {"RL_HOST": "Recorder.lan", "RL_ADMIN_TOKEN": "secret-of-sixteen", "RL_MARKET_TICKER": "A"}
     client = World(environ=environ).client()
     assert (await client.get("/rl/health", headers={"Host": "recorder.lan:8001"})).status_code == 200
     assert (await client.get("/rl/health", headers={"Host": "evil.example"})).status_code == 403
@@ -363,8 +363,8 @@ async def test_an_origin_that_is_no_address_of_ours_is_foreign(origin: str) -> N
 
 
 async def test_listening_everywhere_it_goes_by_any_name_but_only_with_the_token() -> None:
-    world = World(environ={"RL_HOST": "0.0.0.0", "RL_ADMIN_TOKEN": "secret", "RL_MARKET_TICKER": "A"})
-    token = {"Host": "recorder.example:8001", "Authorization": "Bearer secret"}
+    world = World(environ={"RL_HOST": "0.0.0.0", "RL_ADMIN_TOKEN": "secret-of-sixteen", "RL_MARKET_TICKER": "A"})
+    token = {"Host": "recorder.example:8001", "Authorization": "Bearer secret-of-sixteen"}
     await post(world, "/rl/admin/flush", 200, json={}, **token)
     await post(world, "/rl/admin/flush", 200, json={}, **token, Origin="http://recorder.example:8001")
     await post(world, "/rl/admin/flush", 403, json={}, **token, Origin="http://evil.example")
@@ -372,18 +372,18 @@ async def test_listening_everywhere_it_goes_by_any_name_but_only_with_the_token(
 
 
 async def test_a_configured_token_is_needed() -> None:
-    world = World(environ={"RL_ADMIN_TOKEN": "secret", "RL_MARKET_TICKER": "A"})
+    world = World(environ={"RL_ADMIN_TOKEN": "secret-of-sixteen", "RL_MARKET_TICKER": "A"})
     await post(world, "/rl/admin/flush", 401, json={})
     await post(world, "/rl/admin/flush", 401, json={}, Authorization="Bearer wrong")
-    await post(world, "/rl/admin/flush", 401, json={}, Authorization="secret")
-    await post(world, "/rl/admin/flush", 401, json={}, Authorization="Basic secret")
+    await post(world, "/rl/admin/flush", 401, json={}, Authorization="secret-of-sixteen")
+    await post(world, "/rl/admin/flush", 401, json={}, Authorization="Basic secret-of-sixteen")
     await post(world, "/rl/admin/flush", 401, json={}, Authorization="Bearer sécret")
     for path in ("/rl/admin/flush", "/rl/admin/resnapshot", "/rl/admin/markets", "/nothing"):
         refused = await world.client().post(path, data="{", headers={"Content-Type": "text/plain"})
         assert refused.status_code == 401, "whoever has no token learns nothing else"
         assert refused.headers["WWW-Authenticate"] == "Bearer"
-    await post(world, "/rl/admin/flush", 200, json={}, Authorization="bearer secret")
-    await post(world, "/rl/admin/flush", 200, json={}, Authorization="Bearer secret")
+    await post(world, "/rl/admin/flush", 200, json={}, Authorization="bearer secret-of-sixteen")
+    await post(world, "/rl/admin/flush", 200, json={}, Authorization="Bearer secret-of-sixteen")
 
 
 async def test_unknown_paths_and_methods_are_json_errors() -> None:

@@ -93,7 +93,8 @@ def test_tickers_are_a_list_without_repeats() -> None:
 
 def test_secrets_are_shown_nowhere() -> None:
     settings = Settings.from_environ(
-        KEY | {"DATABASE_URL": "postgresql://u:hunter2@db/x?password=hunter2", "RL_ADMIN_TOKEN": "hunter2"}
+        KEY
+        | {"DATABASE_URL": "postgresql://u:hunter2@db/x?password=hunter2", "RL_ADMIN_TOKEN": "hunter2-hunter2-hunter2"}
     )
     assert "hunter2" not in repr(settings)
     assert settings.public()["KALSHI_API_KEY_ID"] == "***"
@@ -140,6 +141,8 @@ def test_a_password_is_masked_whatever_is_in_it(url: str, shown: str) -> None:
         ("KALSHI_API_KEY_ID", "a\r\nX-Evil: 1"),
         ("KALSHI_API_KEY_ID", "clé"),
         ("RL_ADMIN_TOKEN", "clé hunter2"),
+        ("RL_ADMIN_TOKEN", "hunter2"),
+        ("RL_ADMIN_TOKEN", "15 characters-x"),
         ("DATABASE_URL", "postgresql://u:hunter2@[db/x"),
         ("DATABASE_URL", "postgresql://u:hun%zzter2@db/x"),
         ("DATABASE_URL", "postgresql://u:hunter2/@db/x"),
@@ -235,7 +238,7 @@ def test_another_host_is_taken_for_the_venue_only_if_that_is_said() -> None:
 )
 def test_other_addresses_than_loopback_need_the_admin_token(host: str) -> None:
     assert set(problems(RL_HOST=host)) == {"RL_ADMIN_TOKEN"}
-    assert Settings.from_environ({"RL_HOST": host, "RL_ADMIN_TOKEN": "t"}).host == host
+    assert Settings.from_environ({"RL_HOST": host, "RL_ADMIN_TOKEN": "t" * 16}).host == host
 
 
 def test_a_simulation_stays_apart_in_somebodys_database() -> None:

@@ -34,7 +34,7 @@ CHOSEN = PLAIN | {
     "KALSHI_API_KEY_ID": "hunter2-key-id",
     "KALSHI_PRIVATE_KEY_PATH": "/keys/mine.pem",
     "DATABASE_URL": "postgresql://u:hunter2@db/x",
-    "RL_ADMIN_TOKEN": "hunter2-token",
+    "RL_ADMIN_TOKEN": "hunter2-token-of-admins",
     "RL_DATA_DIR": "/srv/of rlflow",
     "RL_HOST": "0.0.0.0",
 }
