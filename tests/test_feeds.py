@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
@@ -77,8 +78,22 @@ async def test_what_one_subscription_cannot_hold_goes_over_more_connections(tmp_
     async with following(tmp_path, venue, Settings(market_tickers=tickers, markets_per_connection=100)) as world:
         await world.wait_valid(150)
         assert world.status().capacity == 50
-        assert [lane.markets for lane in world.status().feeds] == [50, 50, 50]
+        await wait_until(lambda: [lane.markets for lane in world.status().feeds] == [50, 50, 50])
         assert not world.gaps()
+
+
+async def test_what_moves_to_another_connection_has_a_book_all_the_time(tmp_path: Path) -> None:
+    tickers = many(150)
+    venue = ExchangeConfig(keys={}, tickers=tickers, rate=500, limits=Limits(markets=130))
+    async with following(tmp_path, venue, Settings(market_tickers=tickers, markets_per_connection=150)) as world:
+        await wait_until(lambda: [lane.markets for lane in world.status().feeds] == [75, 75])
+        await world.wait_valid(150)
+        captures = [lane.feed.capture for lane in world.status().feeds for _ in range(lane.markets)]
+        await wait_until(lambda: captures == [view.capture for ticker in tickers for view in world.seen[ticker][-1:]])
+        assert not world.gaps()
+        assert any(len({view.capture for view in world.seen[ticker]}) > 1 for ticker in tickers)
+        shown = [[view.is_valid for view in world.seen[ticker]] for ticker in tickers]
+        assert not any(before and not after for views in shown for before, after in pairwise(views))
 
 
 async def test_a_full_connection_has_room_for_markets_that_take_others_places(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 Each copy of the markets has connections of its own, so that two connections that bring the same market are never one.
 The first connection of each copy hears the lifecycle channel and exists always; others come and go with the markets.
+A market that moves to another connection is left by the first when the second has its book.
 Only `run` opens and closes feeds; what ends a feed for good ends all of them.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -18,11 +20,12 @@ import trio
 from rlflow.data.books.silences import Silence
 from rlflow.data.following.assignment import Assignment
 from rlflow.data.following.following import Following
+from rlflow.data.following.moves import Moves
 from rlflow.data.following.quiet_books import QuietBooks
 from rlflow.data.following.quiet_feeds import ANSWER_S, QUIET_S, Doubt, QuietFeeds
 from rlflow.data.orderbook_client import FeedStatus
 from rlflow.errors import FeedLostError
-from rlflow.kalshi.notices import Notice
+from rlflow.kalshi.notices import BookValid, Notice
 from rlflow.units import Nanos
 
 CLOCK_LIMIT_S: Final = 10.0
@@ -134,6 +137,7 @@ class _Running:
     capture: UUID | None = None
     quiet_books: QuietBooks = attrs.Factory(QuietBooks)
     """Of this capture."""
+    moves: Moves = attrs.Factory(Moves)
 
 
 class Feeds:
@@ -238,10 +242,31 @@ class Feeds:
             assignment.assign(tickers, self._capacity)
             connections = assignment.connections
             for number, markets in connections.items():
-                self._hold(nursery, copy, number, markets)
+                self._hold(nursery, copy, number, (*markets, *self._moving(copy, number, connections)))
             for key in [key for key in self._running if key[0] == copy and key[1] not in connections]:
                 self._running.pop(key).stop.set()
         self._books.retain(tickers)
+
+    def _moving(self, copy: int, number: int, connections: Mapping[int, Sequence[str]]) -> tuple[str, ...]:
+        """Return the markets that a connection is to hold until others bring them."""
+        one = self._running.get((copy, number))
+        if one is None:
+            return ()
+        others = {ticker for other, markets in connections.items() if other != number for ticker in markets}
+        moved = [ticker for ticker in one.lane.tickers if ticker in others]
+        return one.moves.still_held(moved, trio.current_time())
+
+    def _hear(self, copy: int, number: int, notice: Notice) -> None:
+        if isinstance(notice, BookValid):
+            arrived = [
+                one.moves.arrived(notice.ticker)
+                for key, one in self._running.items()
+                if key[0] == copy and key[1] != number
+            ]
+            if any(arrived):
+                self._following.wake()
+        elif number == 0:
+            self._following.hear(notice)
 
     def _hold(self, nursery: trio.Nursery, copy: int, number: int, markets: tuple[str, ...]) -> None:
         """Let a feed, a new one if need be, follow these markets."""
@@ -258,7 +283,7 @@ class Feeds:
             name=f"feed {number + 1}{'b' if copy else ''}",
             copy=copy,
             hears_lifecycle=number == 0,
-            heard=self._following.hear if number == 0 else _nothing,
+            heard=partial(self._hear, copy, number),
             overfilled=self._take_fewer,
             tickers=markets,
         )
@@ -313,7 +338,3 @@ class Feeds:
             one.feed.distrust(UNANSWERED, doubts.distrust)
         if doubts.ask:
             one.feed.resnapshot(doubts.ask)
-
-
-def _nothing(_notice: Notice) -> None:
-    """Hear nothing: only the lifecycle channel is news here."""
