@@ -70,6 +70,9 @@ class Talk:
     def follow(self, *tickers: str) -> list[str]:
         return self._note(self.commander.follow(tickers, self.now))
 
+    def leave(self) -> list[str]:
+        return self._note(self.commander.leave(self.now))
+
     def resnapshot(self, *tickers: str) -> list[str]:
         return self._note(self.commander.resnapshot(tickers or None, self.now))
 
@@ -861,6 +864,28 @@ def test_market_that_was_followed_before_its_end_was_confirmed_is_missing_until_
     assert talk.commander.missing == {"KXB"}
     talk.hear(talk.wire.snapshot("KXB"))
     assert talk.commander.missing == frozenset()
+
+
+def test_every_market_is_left_for_good() -> None:
+    talk = Talk(channels=(BOOKS, TRADES))
+    talk.hear(talk.wire.subscribed(BOOKS, 1))
+    talk.hear(talk.wire.subscribed(TRADES, 1))
+    talk.valid("KXA", "KXB")
+
+    assert talk.leave() == ["unsubscribe 1", "unsubscribe 2"]
+    done = []
+    for channel, number in ((BOOKS, 2), (TRADES, 3)):
+        done.append(talk.commander.has_left)
+        talk.hear(talk.wire.unsubscribed(channel, number))
+    assert [*done, talk.commander.has_left] == [False, False, True]
+    assert talk.wait(1000) == []
+
+
+def test_what_is_being_subscribed_when_every_market_is_left_is_left_then() -> None:
+    talk = Talk()
+    assert talk.leave() == []
+
+    assert talk.hear(talk.wire.subscribed(BOOKS, 1)) == ["unsubscribe 1"]
 
 
 # -- against a venue --------------------------------------------------------------------------------------------------

@@ -236,6 +236,9 @@ class StillFeed:
     def distrust(self, cause: str, tickers: Sequence[str] | None = None) -> None:
         self.distrusted.append(cause if tickers is None else ", ".join(tickers))
 
+    def retire(self) -> None:
+        raise FeedLostError("not connected")
+
     def follow(self, tickers: Sequence[str]) -> None:
         self.follows.append(tickers)
 

@@ -17,6 +17,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 from wsproto.events import CloseConnection, Event, Pong, TextMessage
 
 from rlflow.data.backoff import Backoff
+from rlflow.data.feed import conversation
 from rlflow.data.feed.capture_log import CaptureLog
 from rlflow.data.feed.connection import VenueAddress
 from rlflow.data.orderbook_client import Admission, OrderbookClient
@@ -50,6 +51,7 @@ class EchoCommander:
     missing: frozenset[str] = frozenset()
     too_many: int | None = None
     sids: Mapping[str, int] = attrs.Factory(dict)
+    has_left: bool = False
     times: list[float] = attrs.Factory(list)
 
     def connected(self, now: float) -> list[bytes]:
@@ -80,6 +82,10 @@ class EchoCommander:
     def follow(self, tickers: Sequence[str], now: float) -> list[bytes]:
         self.times.append(now)
         return [json.dumps(["follow", *tickers]).encode()]
+
+    def leave(self, now: float) -> list[bytes]:
+        self.times.append(now)
+        return [b'"leave"']
 
 
 @attrs.define
@@ -697,6 +703,26 @@ async def test_new_snapshots_can_be_asked_for_while_connected() -> None:
             feed.client.resnapshot(["unknown"])
     with pytest.raises(FeedLostError):
         feed.client.resnapshot()
+
+
+@pytest.mark.parametrize("is_confirmed", [True, False])
+async def test_a_feed_that_retires_leaves_its_markets_and_ends(
+    is_confirmed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_confirmed:
+        monkeypatch.setattr(conversation, "LEAVE_S", 0.1)
+    commander = EchoCommander()
+    async with spoken_to(commander) as (feed, heard):
+        feed.client.retire()
+        assert await heard.receive() == '"leave"'
+        commander.has_left = is_confirmed
+        if is_confirmed:
+            await feed.notices.send(BookValid(1, "A"))
+        assert await feed.next_closed() == Closed("no market left", 1000)
+        while feed.client.statistics().state != "stopped":
+            await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(FeedLostError):
+            feed.client.retire()
 
 
 async def test_a_commander_that_gives_up_ends_the_connection_properly_with_its_cause() -> None:

@@ -149,6 +149,7 @@ class OrderbookClient:
         self._connection: Connection | None = None
         self._conversation: Conversation | None = None
         self._last_book_at = -math.inf
+        self._is_retiring = False
 
     def statistics(self) -> FeedStatus:
         """Return how the feed stands."""
@@ -185,13 +186,24 @@ class OrderbookClient:
             self._conversation.follow(tickers)
             self._capture.tickers = tuple(tickers)
 
+    def retire(self) -> None:
+        """Leave every market of the open connection, so that nothing of them is missing, and have `run` end then.
+
+        Raises:
+            FeedLostError: there is no connection; to stop is all there is to do.
+        """
+        if self._conversation is None or self._state != "connected":
+            raise FeedLostError("not connected")
+        self._is_retiring = True
+        self._conversation.retire()
+
     def distrust(self, cause: str, tickers: Sequence[str] | None = None) -> None:
         """Write down that these books of the open connection (None: all) are not trusted until their next snapshot."""
         if self._capture is not None and self._state == "connected":
             self._capture.stale(self._capture.tickers if tickers is None else tuple(tickers), cause)
 
     async def run(self, stop: trio.Event) -> None:
-        """Record until `stop` is set (then close properly) or the task is cancelled (then cut).
+        """Record until `stop` is set or the feed has retired (then close properly), or it is cancelled (then cut).
 
         Raises:
             BaseExceptionGroup: with a KeyRefusedError (unless the clock is at fault) or SettingsError, if no feed was
@@ -201,8 +213,11 @@ class OrderbookClient:
             self._state = "connecting"
             self._last = await _first_of(partial(self._connect, stop), partial(self._wait_stop_before_open, stop))
             lasted_s = self._forget_connection()
-            log = _log.info if stop.is_set() else _log.warning
+            is_over = stop.is_set() or self._is_retiring
+            log = _log.info if is_over else _log.warning
             log("feed closed", url=self._url, cause=self._last.cause, code=self._last.code)
+            if is_over:
+                break
             with trio.move_on_after(self._backoff.after(lasted_s)):
                 await stop.wait()
         self._state = "stopped"

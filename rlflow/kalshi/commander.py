@@ -118,6 +118,17 @@ class Commander:
         self._holdings.subscribe_due(now)
         return self._holdings.take_out()
 
+    def leave(self, now: float) -> list[bytes]:
+        """Leave every market for good; `has_left` says when that is done."""
+        self._holdings.wanted.follow(())
+        self._holdings.adjust_all(now)
+        return self._holdings.take_out()
+
+    @property
+    def has_left(self) -> bool:
+        """Whether nothing is subscribed or being subscribed."""
+        return all(each.phase is Phase.IDLE for each in self._holdings.subscriptions.values())
+
     @property
     def too_many(self) -> int | None:
         """How many markets the venue would not let one subscription hold; None: it has not said so since `follow`."""

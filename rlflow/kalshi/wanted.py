@@ -23,8 +23,8 @@ class Wanted:
 
     @property
     def is_refused_whole(self) -> bool:
-        """Whether there is no market that was not refused."""
-        return self.refused.tickers >= self._tickers.keys()
+        """Whether there are markets, and none that was not refused."""
+        return bool(self._tickers) and self.refused.tickers >= self._tickers.keys()
 
     def follow(self, tickers: Iterable[str]) -> None:
         """Want these from now on."""

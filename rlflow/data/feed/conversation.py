@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
 from rlflow.errors import FeedLostError
 from rlflow.kalshi.notices import Notice
 from rlflow.session.records import Closed
+
+LEAVE_S: Final = 3.0
+"""For the venue to confirm that nothing is subscribed any more: what it has not ended by then counts as broken off."""
 
 
 class Commander(Protocol):
@@ -36,6 +39,15 @@ class Commander(Protocol):
 
     def follow(self, tickers: Sequence[str], now: float) -> list[bytes]:
         """Follow these markets from now on instead of the present ones."""
+        ...
+
+    def leave(self, now: float) -> list[bytes]:
+        """Leave every market for good."""
+        ...
+
+    @property
+    def has_left(self) -> bool:
+        """Return whether nothing is subscribed or being subscribed."""
         ...
 
     @property
@@ -89,10 +101,17 @@ class Conversation:
         self._wish: tuple[str, ...] | None = None
         self._missing: frozenset[str] = frozenset()
         self._too_many: int | None = None
+        self._leave_by = math.inf
 
     def follow(self, tickers: Sequence[str]) -> None:
         """Have these markets followed instead of the present ones, as soon as the task gets to it."""
         self._wish = tuple(tickers)
+        self._waiting.cancel()
+
+    def retire(self) -> None:
+        """Have every market left; then `run` returns, or after `LEAVE_S`, whether the venue has confirmed it or not."""
+        self._leave_by = trio.current_time() + LEAVE_S
+        self._wish = ()
         self._waiting.cancel()
 
     def resnapshot(self, tickers: Sequence[str] | None) -> None:
@@ -109,7 +128,7 @@ class Conversation:
         return channel in self._commander.sids
 
     async def run(self) -> Closed:
-        """Talk until only a new connection helps, and return why.
+        """Talk until only a new connection helps, or every market is left for good, and return why.
 
         The channel of notices must not end before; if it does, `trio.EndOfChannel` tells of that bug.
         """
@@ -123,13 +142,15 @@ class Conversation:
                 # Before the venue can answer: what is missing now must not be said of the book that comes.
                 self._tell(notice)
                 await self._say(said)
+                if self._has_left():
+                    return Closed("no market left")
         except FeedLostError as lost:
             return Closed(lost.cause, lost.code)
 
     async def _next_notice(self) -> Notice | None:
         """Wait for a notice; return None when the commander's deadline has come or somebody asked for something."""
         deadline = self._commander.next_deadline()
-        self._waiting = trio.CancelScope(deadline=math.inf if deadline is None else deadline)
+        self._waiting = trio.CancelScope(deadline=min(math.inf if deadline is None else deadline, self._leave_by))
         if self._asked or self._wish is not None:
             self._waiting.cancel()
         with self._waiting:
@@ -140,8 +161,14 @@ class Conversation:
         said = self._commander.tick(now) if notice is None else self._commander.tell(notice, now)
         if self._wish is not None:
             wish, self._wish = self._wish, None
-            said += self._commander.follow(wish, now)
+            said += self._commander.follow(wish, now) if self._leave_by == math.inf else self._commander.leave(now)
         return said
+
+    def _has_left(self) -> bool:
+        """Return whether every market was to be left, and is, or has had its time."""
+        if self._leave_by == math.inf or self._wish is not None:
+            return False
+        return self._commander.has_left or self._leave_by <= trio.current_time()
 
     def _tell(self, notice: Notice | None) -> None:
         """Pass on what is news to others."""

@@ -52,6 +52,10 @@ class Feed(Protocol):
         """Ask for new snapshots; FeedLostError while not connected."""
         ...
 
+    def retire(self) -> None:
+        """Leave every market, and have `run` end then; FeedLostError while not connected."""
+        ...
+
     def distrust(self, cause: str, tickers: Sequence[str] | None = None) -> None:
         """Write down that these books of the open connection (None: all) are not trusted until their next snapshot."""
         ...
@@ -244,7 +248,7 @@ class Feeds:
             for number, markets in connections.items():
                 self._hold(nursery, copy, number, (*markets, *self._moving(copy, number, connections)))
             for key in [key for key in self._running if key[0] == copy and key[1] not in connections]:
-                self._running.pop(key).stop.set()
+                _retire(self._running.pop(key))
         self._books.retain(tickers)
 
     def _moving(self, copy: int, number: int, connections: Mapping[int, Sequence[str]]) -> tuple[str, ...]:
@@ -338,3 +342,11 @@ class Feeds:
             one.feed.distrust(UNANSWERED, doubts.distrust)
         if doubts.ask:
             one.feed.resnapshot(doubts.ask)
+
+
+def _retire(one: _Running) -> None:
+    """Let a feed end that has no market any more."""
+    try:
+        one.feed.retire()
+    except FeedLostError:
+        one.stop.set()
