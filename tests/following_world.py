@@ -10,7 +10,7 @@ import trio
 
 from rlflow.config import Settings
 from rlflow.data.database import Database
-from rlflow.data.following.feeds import FeedsStatus
+from rlflow.data.following.lanes import FeedsStatus
 from rlflow.data.journal.journal import Journal
 from rlflow.exchange.config import ExchangeConfig
 from rlflow.exchange.credentials import load_or_make_credentials

@@ -8,8 +8,8 @@ import attrs
 from rlflow.api.service import Figures
 from rlflow.data.books.gap_log import GapEvent, GapStatistics
 from rlflow.data.feed.capture_log import CaptureLogStatistics
-from rlflow.data.following.feeds import FeedsStatus, LaneStatus
 from rlflow.data.following.following import FollowingStatistics
+from rlflow.data.following.lanes import FeedsStatus, LaneStatus
 from rlflow.data.journal.journal import JournalStatistics
 from rlflow.data.orderbook_client import FeedStatus
 from rlflow.data.orderbook_state import BooksStatistics

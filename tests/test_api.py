@@ -16,8 +16,8 @@ from rlflow.api.app import create_app
 from rlflow.api.service import Service
 from rlflow.config import Settings
 from rlflow.data.feed.capture_log import CaptureLogStatistics
-from rlflow.data.following.feeds import FeedsStatus
 from rlflow.data.following.following import Following, MarketLists
+from rlflow.data.following.lanes import FeedsStatus
 from rlflow.data.orderbook_state import BooksStatistics
 from rlflow.data.writer.protocols import WriterStatistics
 from rlflow.errors import FeedLostError

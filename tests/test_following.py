@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from rlflow.data.books.silences import Silence
-from rlflow.data.following.feeds import CLOCK_LIMIT_S, MUTE_S, Feeds, Lane
+from rlflow.data.following.feeds import CLOCK_LIMIT_S, MUTE_S, Feeds
 from rlflow.data.following.following import (
     LIST_INTERVAL_S,
     NEW,
@@ -19,6 +19,7 @@ from rlflow.data.following.following import (
     Following,
     MarketLists,
 )
+from rlflow.data.following.lanes import Lane
 from rlflow.data.following.quiet_feeds import ANSWER_S, QUIET_S
 from rlflow.data.orderbook_client import FeedState, FeedStatus
 from rlflow.errors import FeedLostError, RestRefusedError, VenueAwayError

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from rlflow.api.service import Figures, Service
-from rlflow.data.following.feeds import LaneStatus
+from rlflow.data.following.lanes import LaneStatus
 
 Status: TypeAlias = Literal["healthy", "degraded", "unhealthy"]
 _WORSE: tuple[Status, ...] = ("healthy", "degraded", "unhealthy")

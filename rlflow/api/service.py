@@ -10,8 +10,8 @@ import trio
 from rlflow.api.watch import Progress, Watch
 from rlflow.config import Settings
 from rlflow.data.feed.capture_log import CaptureLogStatistics
-from rlflow.data.following.feeds import FeedsStatus
 from rlflow.data.following.following import FollowingStatistics
+from rlflow.data.following.lanes import FeedsStatus
 from rlflow.data.journal.journal import JournalStatistics
 from rlflow.data.orderbook_state import BooksStatistics
 from rlflow.data.upkeep.self_check import SelfCheckStatistics

@@ -9,7 +9,7 @@ import msgspec
 from rlflow import __version__
 from rlflow.api.health import judge
 from rlflow.api.service import Figures, Service
-from rlflow.data.following.feeds import LaneStatus
+from rlflow.data.following.lanes import LaneStatus
 from rlflow.session.rows import Counts
 
 

@@ -9,8 +9,9 @@ import attrs
 from rlflow.config import Settings
 from rlflow.data.database import Database
 from rlflow.data.feed.capture_log import CaptureLog
-from rlflow.data.following.feeds import Feeds, Lane
+from rlflow.data.following.feeds import Feeds
 from rlflow.data.following.following import Following
+from rlflow.data.following.lanes import Lane
 from rlflow.data.orderbook_client import Admission, OrderbookClient
 from rlflow.data.orderbook_state import OrderbookState
 from rlflow.data.rest.client import VenueClient

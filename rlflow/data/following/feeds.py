@@ -7,22 +7,22 @@ Only `run` opens and closes feeds; what ends a feed for good ends all of them.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
-from uuid import UUID
 
 import attrs
 import structlog
 import trio
 
-from rlflow.data.books.silences import Silence
 from rlflow.data.following.assignment import Assignment
 from rlflow.data.following.following import Following
+from rlflow.data.following.lanes import Feed, FeedsStatus, Lane, LaneStatus
 from rlflow.data.following.moves import Moves
-from rlflow.data.following.quiet_books import QuietBooks
-from rlflow.data.following.quiet_feeds import ANSWER_S, QUIET_S, Doubt, QuietFeeds
+from rlflow.data.following.quiet_feeds import ANSWER_S, QUIET_S
+from rlflow.data.following.quiet_watch import Books as QuietableBooks
+from rlflow.data.following.quiet_watch import QuietWatch
 from rlflow.data.orderbook_client import FeedStatus
 from rlflow.errors import FeedLostError
 from rlflow.kalshi.notices import BookValid, Notice
@@ -32,105 +32,8 @@ CLOCK_LIMIT_S: Final = 10.0
 """A wall clock that was set is noticed after so long, and so is what has become quiet."""
 MUTE_S: Final = QUIET_S + 2 * CLOCK_LIMIT_S + ANSWER_S
 """By then a quiet feed was asked, and has answered or is not believed."""
-UNANSWERED: Final = "the venue does not answer about books"
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-
-class Feed(Protocol):
-    """One connection at a time, that records; see `orderbook_client.OrderbookClient`."""
-
-    async def run(self, stop: trio.Event) -> None:
-        """Record until `stop` is set."""
-        ...
-
-    def follow(self, tickers: Sequence[str]) -> None:
-        """Have the open connection follow these markets."""
-        ...
-
-    def resnapshot(self, tickers: Sequence[str] | None = None) -> None:
-        """Ask for new snapshots; FeedLostError while not connected."""
-        ...
-
-    def retire(self) -> None:
-        """Leave every market, and have `run` end then; FeedLostError while not connected."""
-        ...
-
-    def distrust(self, cause: str, tickers: Sequence[str] | None = None) -> None:
-        """Write down that these books of the open connection (None: all) are not trusted until their next snapshot."""
-        ...
-
-    def statistics(self) -> FeedStatus:
-        """Return how it stands."""
-        ...
-
-
-class Books(Protocol):
-    """What is needed of the live books."""
-
-    def is_valid(self, ticker: str) -> bool:
-        """Return whether a market's book can be trusted now."""
-        ...
-
-    def silences(self, capture: UUID | None, tickers: Iterable[str], now_ns: Nanos) -> list[Silence]:
-        """Return for how long nothing was heard, in one capture, of each of these markets whose book is valid there."""
-        ...
-
-    def retain(self, tickers: Iterable[str]) -> None:
-        """Forget what was known of all other markets that have no book any more."""
-        ...
-
-
-@attrs.define(eq=False)
-class Lane:
-    """What a feed is for."""
-
-    name: str
-    copy: int
-    """0, or 1 for the second connection of the same markets."""
-    hears_lifecycle: bool
-    heard: Callable[[Notice], None]
-    overfilled: Callable[[int], None]
-    tickers: tuple[str, ...] = ()
-    """The markets that it is to follow now."""
-
-
-@attrs.frozen(kw_only=True)
-class LaneStatus:
-    """One connection, or the attempt at one."""
-
-    name: str
-    copy: int
-    markets: int
-    hears_lifecycle: bool
-    feed: FeedStatus
-    is_mute: bool = False
-    """Whether it has said nothing about books for so long that asking must have failed, though some can be traded."""
-
-
-@attrs.frozen(kw_only=True)
-class FeedsStatus:
-    """How all feeds stand."""
-
-    feeds: tuple[LaneStatus, ...]
-    capacity: int
-    """Markets on a connection at most; half of what the venue has said is too much for a subscription."""
-    copies: int
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether every feed is connected."""
-        return bool(self.feeds) and all(lane.feed.is_connected for lane in self.feeds)
-
-    @property
-    def is_hearing_lifecycle(self) -> bool:
-        """Whether any feed has the channel that tells of new markets."""
-        return any(lane.feed.is_hearing_lifecycle for lane in self.feeds)
-
-    @property
-    def reconnects(self) -> int:
-        """Connections after the first of each feed."""
-        return sum(max(lane.feed.connections - 1, 0) for lane in self.feeds)
 
 
 @attrs.define(eq=False)
@@ -138,10 +41,15 @@ class _Running:
     lane: Lane
     feed: Feed
     stop: trio.Event = attrs.Factory(trio.Event)
-    capture: UUID | None = None
-    quiet_books: QuietBooks = attrs.Factory(QuietBooks)
-    """Of this capture."""
     moves: Moves = attrs.Factory(Moves)
+
+
+class Books(QuietableBooks, Protocol):
+    """What is needed of the live books."""
+
+    def retain(self, tickers: Iterable[str]) -> None:
+        """Forget what was known of all other markets that have no book any more."""
+        ...
 
 
 class Feeds:
@@ -174,7 +82,7 @@ class Feeds:
         self._wall_ns = wall_ns
         self._assignments = [Assignment(capacity) for _ in range(copies)]
         self._running: dict[tuple[int, int], _Running] = {}
-        self._quiet = QuietFeeds()
+        self._quiet = QuietWatch(following, books, wall_ns)
 
     def statistics(self) -> FeedsStatus:
         """Return how the feeds stand."""
@@ -230,7 +138,7 @@ class Feeds:
             while not stop.is_set():
                 self._settle(nursery)
                 since_ns = self._look_after_opened(since_ns)
-                self._look_after_quiet()
+                self._quiet.look((one.lane, one.feed) for one in self._running.values())
                 await self._following.wait_changed(CLOCK_LIMIT_S)
             for one in self._running.values():
                 one.stop.set()
@@ -309,39 +217,6 @@ class Feeds:
             with suppress(FeedLostError):
                 self.resnapshot(lacking)
         return now_ns
-
-    def _look_after_quiet(self) -> None:
-        """Ask feeds that have said nothing about books for long, and do not believe those that do not answer.
-
-        They are asked for a book that they have: of a market that the venue refuses there may be no answer.
-        """
-        alive = {market.ticker for market in self._following.markets() if market.should_have_book}
-        for one in self._running.values():
-            asked = next(
-                (ticker for ticker in one.lane.tickers if ticker in alive and self._books.is_valid(ticker)), None
-            )
-            if asked is None:
-                continue
-            status = one.feed.statistics()
-            doubt = self._quiet.judge(one.lane.name, status.books_silent_s, trio.current_time())
-            with suppress(FeedLostError):
-                if doubt is Doubt.ASK:
-                    one.feed.resnapshot([asked])
-                elif doubt is Doubt.DISTRUST:
-                    one.feed.distrust(UNANSWERED)
-                elif not self._quiet.is_doubted(one.lane.name):
-                    self._look_after_books(one, status.capture, alive)
-
-    def _look_after_books(self, one: _Running, capture: UUID | None, alive: Set[str]) -> None:
-        """Do the same, one by one, for the books of a feed that does say something."""
-        if capture != one.capture:
-            one.capture, one.quiet_books = capture, QuietBooks()
-        tickers = [ticker for ticker in one.lane.tickers if ticker in alive]
-        doubts = one.quiet_books.judge(self._books.silences(capture, tickers, self._wall_ns()), trio.current_time())
-        if doubts.distrust:
-            one.feed.distrust(UNANSWERED, doubts.distrust)
-        if doubts.ask:
-            one.feed.resnapshot(doubts.ask)
 
 
 def _retire(one: _Running) -> None:
