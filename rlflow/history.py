@@ -8,6 +8,7 @@ Everything comes through `data.history.replay`: of captures that overlap the bes
 it is known.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
@@ -19,12 +20,12 @@ import pyarrow.compute
 
 from rlflow.config import Settings
 from rlflow.data.database import Database
-from rlflow.data.history.export import markets_of
+from rlflow.data.history.export import is_stored, markets_of
 from rlflow.data.history.moments import END_OF_TIME
 from rlflow.data.history.replay import replay
 from rlflow.data.history.tables import HistoryTables
 from rlflow.data.sheets.market_table import market_table
-from rlflow.data.stores import Stores
+from rlflow.data.stores import ALL_ENVIRONMENTS, Stores
 from rlflow.environ import environ
 from rlflow.errors import CommandError
 from rlflow.units import Nanos
@@ -96,20 +97,18 @@ def load(
         settings: As environment variables; without it, the environment and `.env`, as the commands have them.
 
     Raises:
-        CommandError: nothing is stored, or several stores are there to choose from.
+        CommandError: nothing is stored of one of the markets or of the series, or several stores are there to choose
+            from. If there is something, but not of that time, the frames are empty.
         SettingsError: the settings cannot be used.
         DatabaseAwayError: the database does not answer.
-        ValueError: neither or both of `market` and `series` are given, or a time, the grid or the library is none.
+        ValueError: neither or both of `market` and `series` are given, a time, the grid, the store or the library is
+            none, or `start` is not before `end`.
         ImportError: the library is not installed.
     """
     if (market is None) == (series is None):
         raise ValueError("give market or series")
-    if library not in get_args(Library):
-        raise ValueError(f"{library!r} is no library of frames: polars, pandas or arrow")
-    if library != "arrow" and find_spec(library) is None:
-        # Said before a year has been read.
-        raise ImportError(f"{library} is not installed: pip install {library}, or ask for library='arrow'")
-    start_ns, end_ns = _nanos(start, 0), _nanos(end, END_OF_TIME)
+    _check_choices(env, library)
+    start_ns, end_ns = _stretch(start, end)
     tables = HistoryTables(None if grid is None else _grid_ns(grid))
     read = Settings.from_environ(environ() if settings is None else settings)
     with Stores(read) as stores, stores.connect(stores.choose(env)) as database:
@@ -131,6 +130,16 @@ def load(
     )
 
 
+def _check_choices(env: str | None, library: Library) -> None:
+    if library not in get_args(Library):
+        raise ValueError(f"{library!r} is no library of frames: polars, pandas or arrow")
+    if library != "arrow" and find_spec(library) is None:
+        # Said before a year has been read.
+        raise ImportError(f"{library} is not installed: pip install {library}, or ask for library='arrow'")
+    if env is not None and env not in ALL_ENVIRONMENTS:
+        raise ValueError(f"{env!r} is no store: {', '.join(ALL_ENVIRONMENTS)}")
+
+
 def _wanted(database: Database, market: str | Iterable[str] | None, series: str | None) -> tuple[str, ...]:
     if series is not None:
         found = markets_of(database, series)
@@ -138,7 +147,21 @@ def _wanted(database: Database, market: str | Iterable[str] | None, series: str 
             raise CommandError(f"nothing is stored of series {series}")
         return found
     assert market is not None
-    return (market,) if isinstance(market, str) else tuple(market)
+    tickers = (market,) if isinstance(market, str) else tuple(market)
+    if not tickers:
+        raise ValueError("give at least one market")
+    if missing := [ticker for ticker in tickers if not is_stored(database, ticker)]:
+        raise CommandError(
+            f"nothing is stored of {', '.join(ticker or 'a market without a name' for ticker in missing)}"
+        )
+    return tickers
+
+
+def _stretch(start: Moment | None, end: Moment | None) -> tuple[Nanos, Nanos]:
+    start_ns, end_ns = _nanos(start, 0), _nanos(end, END_OF_TIME)
+    if start_ns >= end_ns:
+        raise ValueError("start must be before end")
+    return start_ns, end_ns
 
 
 def _nanos(moment: Moment | None, default: Nanos) -> Nanos:
@@ -147,23 +170,39 @@ def _nanos(moment: Moment | None, default: Nanos) -> Nanos:
     if isinstance(moment, int):
         return moment
     if isinstance(moment, str):
-        moment = datetime.fromisoformat(moment)
+        moment = _read(moment)
     if not isinstance(moment, datetime):
-        moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+        moment = _midnight(moment)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1_000
+
+
+def _read(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise _no_moment(text) from None
+
+
+def _midnight(day: object) -> datetime:
+    if not isinstance(day, date):
+        raise _no_moment(day)
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _no_moment(given: object) -> ValueError:
+    return ValueError(f"{given!r} is no time: ISO 8601 such as '2026-11-22T12:00:00', a datetime, or whole nanoseconds")
 
 
 def _grid_ns(grid: str | timedelta) -> Nanos:
     if isinstance(grid, timedelta):
         grid_ns = grid // timedelta(microseconds=1) * 1_000
     else:
-        number = grid.rstrip("hms")
-        unit = _UNITS_NS.get(grid[len(number) :])
-        if unit is None or not number.isdecimal():
+        found = re.fullmatch(r"(\d{1,9})(ms|s|m|h)", str(grid), re.ASCII)
+        if found is None:
             raise ValueError(f"{grid!r} is no grid such as '100ms', '1s', '5m' or '1h'")
-        grid_ns = int(number) * unit
+        grid_ns = int(found.group(1)) * _UNITS_NS[found.group(2)]
     if grid_ns <= 0:
         raise ValueError("a grid must have a distance")
     return grid_ns

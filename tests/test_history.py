@@ -151,7 +151,7 @@ def test_a_history_shows_how_much_there_is_and_not_all_of_it(
     assert repr(history.load(MARKET, settings=story, library=library)) == (
         "History(markets 1, top 7, deltas 5, trades 2, gaps 1; 2026-11-22 12:00:00 to 2026-11-22 12:00:00 UTC)"
     )
-    nothing = history.load("NONE", settings=story, library=library)
+    nothing = history.load(MARKET, start="2027-01-01", settings=story, library=library)
     assert repr(nothing) == "History(markets 1, top 0, deltas 0, trades 0, gaps 0)"
 
 
@@ -217,7 +217,34 @@ def test_what_makes_no_sense_is_refused(story: Mapping[str, str]) -> None:
         history.load(series="NOPE", settings=story)
     with pytest.raises(CommandError, match="nothing is stored for prod"):
         history.load(MARKET, env="prod", settings=story)
-    assert history.load("NOPE", settings=story).top.height == 0
+    with pytest.raises(ValueError, match="prod, demo, sim, replay, recordings"):
+        history.load(MARKET, env="moon", settings=story)
+    with pytest.raises(ValueError, match="at least one market"):
+        history.load([], settings=story)
+
+
+@pytest.mark.parametrize("market", ["NOPE", "", [MARKET, "NOPE"]])
+def test_a_market_of_which_nothing_is_stored_is_named(story: Mapping[str, str], market: str | list[str]) -> None:
+    with pytest.raises(CommandError, match=r"nothing is stored of (NOPE|a market without a name)$"):
+        history.load(market, settings=story)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("grid", 5, "5 is no grid"),
+        ("grid", "s", "'s' is no grid"),
+        ("start", 1.5, "1.5 is no time"),
+        ("start", "2027", "'2027' is no time"),
+        ("end", "soon", "'soon' is no time"),
+        ("end", NOON_NS, "start must be before end"),
+    ],
+)
+def test_a_time_or_a_grid_that_is_none_is_shown_with_a_right_one(
+    story: Mapping[str, str], name: str, given: object, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        history.load(MARKET, settings=story, **{"start": NOON_NS, name: given})  # type: ignore[arg-type]
 
 
 def test_a_library_that_is_not_there_is_said_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

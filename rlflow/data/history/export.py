@@ -36,6 +36,13 @@ _MARKETS_OF_SERIES = b"""
     UNION SELECT market_ticker FROM rl_markets WHERE series_ticker = %(series)s
     ORDER BY 1"""
 
+_IS_STORED = b"""
+    SELECT EXISTS (SELECT FROM rl_orderbook_snapshots WHERE market_ticker = %(market)s)
+        OR EXISTS (SELECT FROM rl_orderbook_deltas WHERE market_ticker = %(market)s)
+        OR EXISTS (SELECT FROM rl_trades WHERE market_ticker = %(market)s)
+        OR EXISTS (SELECT FROM rl_feed_gaps WHERE market_ticker = %(market)s)
+        OR EXISTS (SELECT FROM rl_markets WHERE market_ticker = %(market)s)"""
+
 # The earliest of the snapshots on which the markets' books stand at the beginning.
 _BASES = b"""
     SELECT min(frame_no) FROM (
@@ -79,6 +86,13 @@ def markets_of(database: Database, series: str) -> tuple[str, ...]:
     with translated():
         found = database.connection.execute(_MARKETS_OF_SERIES, {"series": series})
         return tuple(ticker for (ticker,) in found)
+
+
+def is_stored(database: Database, market: str) -> bool:
+    """Return whether something is stored of a market, be it of another time."""
+    with translated():
+        found = database.connection.execute(_IS_STORED, {"market": market}).fetchone()
+    return found == (True,)
 
 
 def export(
