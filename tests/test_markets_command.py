@@ -1,7 +1,9 @@
 """`markets`: what a newcomer sees when looking for tickers, from a real venue process."""
 
 import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -49,12 +51,26 @@ def test_nothing_found_is_said_and_is_exit_code_1(venue: dict[str, str], argumen
     assert isinstance(result.exception, CommandError)
     assert result.exception.code == 1
     assert "no market is like that" in str(result.exception)
+    assert result.output == ""
 
 
-def test_a_venue_that_is_away_is_one_line(venue: dict[str, str]) -> None:
-    result = list_markets(venue | {"KALSHI_API_URL": "http://127.0.0.1:9/trade-api/v2"})
+def test_a_ticker_is_whole_however_narrow_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "KXLONG" + 10 * "-ABCDEF" + "-A"
+    monkeypatch.setenv("COLUMNS", "80")
+    with exchange(tmp_path, "--market", long) as venue:
+        assert long in list_markets(venue).output
+
+
+def test_a_venue_that_is_away_is_one_line_with_its_cure(venue: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = "http://127.0.0.1:9/trade-api/v2"
+    result = list_markets(venue | {"KALSHI_API_URL": nowhere})
     assert isinstance(result.exception, CommandError)
     assert "\n" not in str(result.exception)
+    assert str(result.exception).endswith("; see `rlflow doctor`")
+    monkeypatch.setattr(sys.modules["rlflow.cli.markets"], "PUBLIC_API_URL", nowhere)
+    without = list_markets({})
+    assert str(without.exception).startswith(f"{nowhere} gives no answer: ")
+    assert str(without.exception).endswith("; look at the network or a proxy")
 
 
 def test_text_is_looked_for_in_ticker_event_and_titles() -> None:

@@ -9,6 +9,7 @@ import click
 import msgspec
 import trio
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from rlflow.cli.options import load_settings
@@ -22,6 +23,10 @@ from rlflow.supervisor.venue import key_file
 from rlflow.units import hundredths
 
 Header = tuple[str, str]
+# A title that is folded within so many characters can still be read.
+_LEAST_TITLE = 16
+# Nothing that is shown needs more.
+_MOST_WIDTH = 10_000
 
 
 class _Quotes(msgspec.Struct):
@@ -50,17 +55,19 @@ def markets(
     except PeerError as error:
         raise CommandError(str(error)) from error
     except TransientError as error:
-        raise CommandError(f"{api_url} gives no answer, see `rlflow doctor`: {error}") from error
+        # Without a venue in the settings, doctor looks at none.
+        cure = "look at the network or a proxy" if settings.is_simulated else "see `rlflow doctor`"
+        raise CommandError(f"{api_url} gives no answer: {error}; {cure}") from error
     chosen = [sheet for sheet in found if search is None or is_found(sheet, search)]
     chosen.sort(key=lambda sheet: (sheet.close_ns is None, sheet.close_ns, sheet.ticker))
+    if not chosen:
+        raise CommandError("no market is like that; --status, --series and --search say which are shown")
     if as_json:
         for sheet in chosen[:limit]:
             click.echo(sheet.raw.decode())
     else:
         _print(chosen[:limit])
         click.echo(f"{min(limit, len(chosen)):,} of {len(chosen):,} {status} markets")
-    if not chosen:
-        raise CommandError("no market is like that; --status, --series and --search say which are shown")
 
 
 async def _ask(api_url: str, settings: Settings, series: str | None, status: str) -> list[MarketSheet]:
@@ -87,8 +94,9 @@ def is_found(sheet: MarketSheet, text: str) -> bool:
 
 def _print(sheets: Iterable[MarketSheet]) -> None:
     table = Table()
-    for name in ("ticker", "title", "closes (UTC)"):
-        table.add_column(name, overflow="fold")
+    table.add_column("ticker", no_wrap=True)
+    table.add_column("title", overflow="fold", min_width=_LEAST_TITLE)
+    table.add_column("closes (UTC)", no_wrap=True)
     for name in ("bid ¢", "ask ¢", "24 h"):
         table.add_column(name, justify="right", no_wrap=True)
     for sheet in sheets:
@@ -101,7 +109,14 @@ def _print(sheets: Iterable[MarketSheet]) -> None:
             _shown(price, quotes.yes_ask_dollars),
             _shown(count, quotes.volume_24h_fp),
         )
-    Console().print(table)
+    _console(table).print(table)
+
+
+def _console(table: Table) -> Console:
+    """Return a console that is wide enough: a ticker that is cut or broken can be neither searched nor copied."""
+    console = Console()
+    needed = Measurement.get(console, console.options.update(width=_MOST_WIDTH), table).minimum
+    return Console(width=max(console.width, needed))
 
 
 def _shown(read: Callable[[WireNumber], int | None], text: WireNumber) -> str:
