@@ -96,6 +96,10 @@ class RecordingError(RlflowError):
         super().__init__(f"{path}{where}: {reason}")
 
 
+class RecordingRefusedError(RecordingError):
+    """A file is no recording, or not one for the options that were given; it may be whole."""
+
+
 class TransientError(RlflowError):
     """Something outside failed in a way that passes; the caller backs off and tries again."""
 

@@ -15,6 +15,8 @@ from typing import TypeAlias
 
 import attrs
 import psycopg
+import pyarrow
+import pyarrow.parquet
 import pytest
 import zstandard
 
@@ -95,7 +97,7 @@ def test_what_is_not_stored_is_no_success(run: Run, recording: Path, database_ur
     assert run("audit", DATABASE_URL=database_url).err == "error: nothing is stored yet\n"
     (recording.parent / "empty").touch()
     refused = run("import", recording.parent / "empty")
-    assert (refused.code, "it is empty" in refused.err) == (1, True)
+    assert (refused.code, "it is empty" in refused.err) == (2, True)
     assert run("audit").err == "error: nothing is stored yet\n"
     run("import", recording)
     for command in (("book", "NOPE"), ("audit", "NOPE"), ("book", MARKET, "--at", "2001-01-01")):
@@ -103,6 +105,39 @@ def test_what_is_not_stored_is_no_success(run: Run, recording: Path, database_ur
         assert (ended.code, ended.out) == (1, "")
         assert command[1] in ended.err
     assert run("audit", "--env", "prod").err == "error: nothing is stored for prod; stored: recordings\n"
+
+
+def test_exit_codes_tell_input_from_what_is_not_there(run: Run, recording: Path, database_url: str) -> None:
+    run("import", recording, DATABASE_URL=database_url)
+    nowhere = "0198c3f0-2b1c-7000-8000-000000000001"
+    for command in (
+        *(("book", "NOPE"), ("audit", "NOPE"), ("export", "--market", "NOPE", "x"), ("export", "--series", "NO", "x")),
+        *(("book", MARKET, "--frame", f"{nowhere}:1"), ("reimport", nowhere), ("audit", "--env", "prod")),
+    ):
+        ended = run(*command)
+        assert (ended.code, ended.err.count("\n")) == (1, 1), command
+    nonsense = recording.parent / "nonsense"
+    nonsense.write_text("nonsense\n")
+    refused: tuple[tuple[object, ...], ...] = (
+        *(("import", nonsense), ("exchange", "--replay", nonsense), ("db", "restore", nonsense)),
+        *(("book", MARKET, "--frame", "x"), ("audit", "--env", "moon"), ("import", recording, "--sparse-seq")),
+    )
+    for arguments in refused:
+        assert run(*arguments).code == 2, arguments
+    # Of a damaged one something may be whole.
+    recording.write_bytes(recording.read_bytes() + b"nonsense\n")
+    assert run("import", recording, nonsense).code == 1
+
+
+def test_an_exported_table_is_told_from_a_recording(run: Run, recording: Path, database_url: str) -> None:
+    run("import", recording, DATABASE_URL=database_url)
+    run("export", "--market", MARKET, "y.parquet")
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1]}), "z.parquet")
+    for command in (("import",), ("exchange", "--replay")):
+        ours, other = run(*command, "y.parquet"), run(*command, "z.parquet")
+        assert (ours.code, "export as .ndjson instead" in ours.err) == (2, True)
+        assert (other.code, "its columns are of no known form" in other.err) == (2, True)
+        assert "line" not in ours.err + other.err
 
 
 @pytest.mark.parametrize(

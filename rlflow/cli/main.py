@@ -28,6 +28,7 @@ from rlflow.errors import (
     DatabaseAwayError,
     KeyRefusedError,
     OtherWriterError,
+    RecordingRefusedError,
     RlflowError,
     SettingsError,
     StoreError,
@@ -48,8 +49,8 @@ EPILOG = f"""
 Settings, from the environment or a .env file in the working directory:
 {settings_help()}
 
-Without any KALSHI_ variable the simulated exchange runs in the process. Exit codes: 0 done, 1 found a difference or
-failed, 2 settings or input, 70 a stop took longer than its deadline.
+Without any KALSHI_ variable the simulated exchange runs in the process. Exit codes: 0 done; 1 failed, or what was
+looked for is not there or differs; 2 settings or input that cannot be used; 70 a stop took longer than its deadline.
 """
 # What a stream says that is written to; whoever writes something else has an error of its own for it.
 _OUTPUT_ERRORS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -114,4 +115,5 @@ def report(error: RlflowError) -> int:
         return error.code
     # The next start goes on from what it finds, so that who starts us again must not take it for a matter of settings.
     is_cured_by_a_start = isinstance(error, OtherWriterError)
-    return 2 if isinstance(error, SettingsError | KeyRefusedError | StoreError) and not is_cured_by_a_start else 1
+    wants_other_input = isinstance(error, SettingsError | KeyRefusedError | StoreError | RecordingRefusedError)
+    return 2 if wants_other_input and not is_cured_by_a_start else 1

@@ -22,7 +22,8 @@ def import_(context: click.Context, files: tuple[Path, ...], sparse_seq: bool, u
     """Import recordings, exactly once: importing a file again adds nothing.
 
     Reads {"recv_ms","event"} lines, verbatim frames and recorder envelopes, plain, .gz or .zst, and legacy parquet. Of
-    a damaged file what is whole is kept, and the repaired file goes on there; the exit code is 1.
+    a damaged file what is whole is kept, and the repaired file goes on there; the exit code is 1 then, and 2 if all
+    that is wrong is a file that is no recording.
     """
     stores = Stores(load_settings(context))
     with stores, stores.connect(ENVIRONMENT) as database, progress_bar("importing") as progress:
@@ -31,7 +32,8 @@ def import_(context: click.Context, files: tuple[Path, ...], sparse_seq: bool, u
         click.echo(describe(imported))
     problems = [imported for imported in found if imported.problem is not None]
     if problems:
-        raise CommandError("\n".join(f"{imported.problem}" for imported in problems))
+        code = 2 if all(imported.is_refused for imported in problems) else 1
+        raise CommandError("\n".join(f"{imported.problem}" for imported in problems), code)
 
 
 def describe(imported: ImportedFile) -> str:

@@ -64,6 +64,11 @@ def read_lines(path: Path, progress: Progress | None = None) -> Iterator[Line]:
         raise RecordingError(path, number + 1, str(error)) from error
 
 
+def is_table(path: Path) -> bool:
+    """Return whether a file is Parquet, which has rows for lines."""
+    return _magic(path) == _PARQUET
+
+
 def check_sums(path: Path) -> None:
     """Read a packed file through and compare the check sums it carries; a missing end is not complained of.
 
@@ -72,7 +77,7 @@ def check_sums(path: Path) -> None:
     Raises:
         RecordingError: a sum differs, so that nothing in the file can be relied on. The line is 0: it is not known.
     """
-    if _magic(path) == _PARQUET:
+    if is_table(path):
         return
     try:
         for _ in _chunks(path, _silent):
@@ -95,7 +100,7 @@ def _magic(path: Path) -> bytes:
 
 
 def _texts(path: Path, progress: Progress) -> Iterator[bytes]:
-    return _rows(path, progress) if _magic(path) == _PARQUET else _split(_chunks(path, progress))
+    return _rows(path, progress) if is_table(path) else _split(_chunks(path, progress))
 
 
 def _split(chunks: Iterator[bytes]) -> Iterator[bytes]:

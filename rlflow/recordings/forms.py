@@ -44,6 +44,12 @@ def detect(text: bytes) -> Form | None:
     return next((form for form, needed in known if needed <= keys), None)
 
 
+def is_exported_table(row: bytes) -> bool:
+    """Return whether the first row of a table is one that an export as Parquet has, of which no frames can be made."""
+    keys = msgspec.json.decode(row, type=dict[str, msgspec.Raw]).keys()
+    return {"kind", "capture_id", "frame_no", "yes_bids", "cause"} <= keys
+
+
 def new_reader(form: Form, start_ns: Nanos = 0) -> Reader:
     """Return a reader; `start_ns` is the receive time of verbatim frames before the first that carries a time."""
     match form:

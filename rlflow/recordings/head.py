@@ -7,9 +7,9 @@ from pathlib import Path
 
 import attrs
 
-from rlflow.errors import RecordingError
-from rlflow.recordings.files import Line, read_lines
-from rlflow.recordings.forms import Form, detect, new_reader
+from rlflow.errors import RecordingError, RecordingRefusedError
+from rlflow.recordings.files import Line, is_table, read_lines
+from rlflow.recordings.forms import Form, detect, is_exported_table, new_reader
 from rlflow.recordings.identity import HEAD_LINES, prefix_identities
 from rlflow.recordings.items import Heard, Item, read_line
 from rlflow.units import Nanos
@@ -86,15 +86,15 @@ def read_head(path: Path) -> Head:
     """Read a recording's first 1,000 lines.
 
     Raises:
-        RecordingError: the first line is of no known form, or damage comes before the first data: so little is whole
-            that the repaired file could not be recognised.
+        RecordingRefusedError: the first line is of no known form, or there is none.
+        RecordingError: damage comes before the first data: so little is whole that the repaired file could not be
+            recognised.
     """
     lines = islice(read_lines(path), HEAD_LINES)
     first = next(lines, Line(1, b""))
     form = detect(first.text)
     if form is None:
-        reason = "not a recording: the line is of no known form" if first.text else "not a recording: it is empty"
-        raise RecordingError(path, first.number, reason)
+        raise _no_recording(path, first)
     head, reader = Head(form), new_reader(form)
     try:
         for line in chain([first], lines):
@@ -105,6 +105,18 @@ def read_head(path: Path) -> Head:
     else:
         head.items.extend(reader.finish())
     return head
+
+
+def _no_recording(path: Path, first: Line) -> RecordingRefusedError:
+    if not first.text:
+        return RecordingRefusedError(path, 0, "not a recording: it is empty")
+    if not is_table(path):
+        return RecordingRefusedError(path, first.number, "not a recording: the line is of no known form")
+    if is_exported_table(first.text):
+        return RecordingRefusedError(
+            path, 0, "not a recording, but an export for other tools: export as .ndjson instead"
+        )
+    return RecordingRefusedError(path, 0, "not a recording: its columns are of no known form")
 
 
 def _is_timed_data(item: Item) -> bool:

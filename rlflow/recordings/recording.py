@@ -116,7 +116,8 @@ def read_recording(path: Path, *, sparse_seq: bool = False, use_yes_price: bool 
         use_yes_price: the recorder's subscription had NO levels sent as YES prices.
 
     Raises:
-        RecordingError: the first line is of no known form, or the file is damaged before its first data.
+        RecordingRefusedError: the first line is of no known form.
+        RecordingError: the file is damaged before its first data.
         OSError: the file cannot be read.
     """
     head = read_head(path)

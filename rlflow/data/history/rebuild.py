@@ -59,7 +59,7 @@ def book_at(
     if capture is not None:
         record = database.capture(capture)
         if record is None:
-            raise CommandError(f"no capture {capture} is stored", 2)
+            raise CommandError(f"no capture {capture} is stored")
         with translated():
             if frame is None:
                 return _view_at(connection, record, market, END_OF_TIME if at_ns is None else at_ns)

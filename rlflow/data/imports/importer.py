@@ -17,7 +17,7 @@ from rlflow.data.database import Database
 from rlflow.data.imports.exported_import import ExportedImport
 from rlflow.data.sheets.trade_rows import store_missing
 from rlflow.data.store.captures import CaptureRecord
-from rlflow.errors import RecordingError
+from rlflow.errors import RecordingError, RecordingRefusedError
 from rlflow.kalshi.sheets import RestTrade
 from rlflow.recordings import Form, Progress, RecordedCapture, Recording, check_sums, read_recording
 from rlflow.session.records import Batch, Kind, Opened
@@ -48,6 +48,8 @@ class ImportedFile:
     """What the added frames became."""
     problem: str | None = None
     """Why it was not, or not completely, imported."""
+    is_refused: bool = False
+    """Whether that is because it is no recording, or not one for these options."""
 
     def take(self, rows: Rows) -> None:
         """Count rows that were committed."""
@@ -91,7 +93,7 @@ def import_files(
             _check_sparse(recording)
             _import(database, recording, imported, overall.of_file)
         except (RecordingError, OSError) as error:
-            imported.problem = str(error)
+            imported.problem, imported.is_refused = str(error), isinstance(error, RecordingRefusedError)
         overall.end_file()
     return found
 
@@ -192,7 +194,7 @@ def _check_sparse(recording: Recording) -> None:
     # Imported otherwise, such a recording would be one gap after the other, and that could not be changed afterwards.
     is_judged_already = recording.form is Form.EXPORTED
     if recording.looks_sparse and not recording.opened.sparse_seq and not is_judged_already:
-        raise RecordingError(recording.path, 0, SPARSE)
+        raise RecordingRefusedError(recording.path, 0, SPARSE)
 
 
 def _check_open(capture: RecordedCapture, known: CaptureRecord | None) -> None:
@@ -204,7 +206,7 @@ def _check_alike(capture: RecordedCapture, before: Opened) -> None:
     for name in ("sparse_seq", "use_yes_price"):
         if getattr(before, name) != getattr(capture.opened, name):
             reason = f"it was imported with {name}={getattr(before, name)} before; that cannot be changed afterwards"
-            raise RecordingError(capture.recording.path, 0, reason)
+            raise RecordingRefusedError(capture.recording.path, 0, reason)
 
 
 @attrs.define

@@ -100,7 +100,7 @@ def reimport(database: Database, kept: KeptFrames, capture: UUID, *, dry_run: bo
 def _checked(database: Database, capture: UUID) -> CaptureRecord:
     record = database.capture(capture)
     if record is None:
-        raise CommandError(f"no capture {capture} is stored", 2)
+        raise CommandError(f"no capture {capture} is stored")
     if record.closed is None:
         raise CommandError(f"capture {capture} is still open: its rows are being written")
     if record.rows_from_ns is not None and record.rows_to_ns is not None:
