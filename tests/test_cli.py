@@ -73,7 +73,9 @@ def test_a_recording_goes_in_once_and_comes_out_again(run: Run, recording: Path,
     assert (first.code, first.err) == (0, "")
     assert ", 0 new" not in first.out
     assert ", 0 new, 0 rows added" in run("import", recording).out
-    assert "clean" in run("audit").out
+    audited = run("audit").out
+    assert audited.startswith("1 capture, ")
+    assert "clean" in audited
     shown = run("book", MARKET)
     assert (shown.code, shown.out.splitlines()[0].split()[0]) == (0, MARKET)
     exact = json.loads(run("book", MARKET, "--json").out)
@@ -406,7 +408,7 @@ def test_a_dump_is_restored_whole_and_only_where_nothing_is(
     refused = run("db", "restore", dump)
     assert (refused.code, "there is a store of recordings already" in refused.err) == (2, True)
     restored = run("db", "restore", dump, DATABASE_URL=other_database_url)
-    assert (restored.code, restored.out, restored.err) == (0, "restored the store of recordings: 1 captures\n", "")
+    assert (restored.code, restored.out, restored.err) == (0, "restored the store of recordings: 1 capture\n", "")
     assert run("book", MARKET, "--json").out == before
     assert "clean" in run("audit").out
 

@@ -13,6 +13,7 @@ import click
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from rlflow.cli.options import RegularFile, env_option, load_settings
+from rlflow.cli.wording import counted
 from rlflow.data.imports.dump_file import DumpedStore, open_dump, read_dump
 from rlflow.data.store import postgres
 from rlflow.data.stores import Stores
@@ -82,7 +83,7 @@ def restore(context: click.Context, file: Path) -> None:
         # An older dump is upgraded here.
         with stores.connect(dumped.environment) as database:
             captures = len(database.captures())
-    click.echo(f"restored the store of {dumped.environment}: {captures:,} captures")
+    click.echo(f"restored the store of {dumped.environment}: {counted(captures, 'capture')}")
 
 
 def _check_place(stores: Stores, dumped: DumpedStore) -> None:

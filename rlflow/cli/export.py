@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from rlflow.cli.options import MOMENT, env_option, open_store, progress_bar
+from rlflow.cli.wording import counted
 from rlflow.data.history.export import export as export_rows
 from rlflow.data.history.export import markets_of
 from rlflow.data.history.export_files import FORMATS, PACKINGS, export_target
@@ -80,7 +81,7 @@ def export(
             if not exported.rows:
                 raise CommandError(f"nothing is stored of {series or ', '.join(wanted)} in that time")
     click.echo(
-        f"{file}: {exported.rows:,} rows of {exported.captures:,} capture{'' if exported.captures == 1 else 's'}, "
+        f"{file}: {counted(exported.rows, 'row')} of {counted(exported.captures, 'capture')}, "
         f"{exported.gaps:,} of them gaps, {file.stat().st_size:,} bytes"
     )
 

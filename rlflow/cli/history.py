@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rlflow.cli.options import MOMENT, env_option, open_store, progress_bar
+from rlflow.cli.wording import counted
 from rlflow.data.history import audit as auditing
 from rlflow.data.history.rebuild import book_at
 from rlflow.errors import CommandError
@@ -121,20 +122,21 @@ def audit(context: click.Context, market: str | None, environment: str | None) -
         raise CommandError(f"no book of {market} is stored")
     print_report(report)
     if not report.is_clean:
-        raise CommandError(f"{report.findings_count:,} differences")
+        raise CommandError(counted(report.findings_count, "difference"))
 
 
 def print_report(report: auditing.AuditReport) -> None:
     """Print what was looked at, the gaps, and what was found."""
     click.echo(
-        f"{report.captures:,} captures, {report.markets:,} books, {report.deltas:,} deltas, "
-        f"{report.snapshots:,} snapshots compared"
+        f"{counted(report.captures, 'capture')}, {counted(report.markets, 'book')}, {counted(report.deltas, 'delta')}, "
+        f"{counted(report.snapshots, 'snapshot')} compared"
     )
-    click.echo(f"{len(report.gaps):,} gaps")
+    click.echo(counted(len(report.gaps), "gap"))
     for gap in report.gaps:
         length = "open" if gap.to_ns is None else f"{(gap.to_ns - gap.from_ns) / 1e9:.1f} s"
         click.echo(
-            f"  {gap.channel} capture {gap.capture} frame {gap.frame_no}: {gap.cause} ({length}, {gap.rows} rows)"
+            f"  {gap.channel} capture {gap.capture} frame {gap.frame_no}: {gap.cause} "
+            f"({length}, {counted(gap.rows, 'row')})"
         )
     for note in report.notes:
         click.echo(f"note: {note}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 
 from rlflow.cli.findings import Finding, note, ok, problem, warning
+from rlflow.cli.wording import counted
 from rlflow.config import Settings
 from rlflow.data.embedded.files import holds_data
 from rlflow.data.journal.disk_guard import free_bytes_of
@@ -97,7 +98,7 @@ def check_disk(settings: Settings, size: StoreSize | None) -> Finding:
 
 
 def _judge_days(text: str, days: float, daily: int) -> Finding:
-    text = f"{text}, full in {days:,.0f} days at yesterday's {daily / _GIB:.2f} GiB a day"
+    text = f"{text}, full in {counted(round(days), 'day')} at yesterday's {daily / _GIB:.2f} GiB a day"
     if days < FEW_DAYS:
         return warning("disk", text, "set RL_RETENTION_DAYS, or give it a larger disk")
     return ok("disk", text)

@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from rlflow.cli.options import RECORDING_FILE, load_settings, progress_bar
+from rlflow.cli.wording import counted
 from rlflow.data.imports.importer import ImportedFile, import_files
 from rlflow.data.stores import Stores
 from rlflow.errors import CommandError
@@ -40,9 +41,8 @@ def describe(imported: ImportedFile) -> str:
     """Return one line about a file."""
     became = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in _shown(imported).items() if value)
     return (
-        f"{imported.path.name}: {imported.frames:,} frames in {imported.captures} capture"
-        f"{'' if imported.captures == 1 else 's'}, {imported.added:,} new"
-        f"{f' ({became})' if became else ''}, {imported.rows:,} rows added"
+        f"{imported.path.name}: {counted(imported.frames, 'frame')} in {counted(imported.captures, 'capture')}, "
+        f"{imported.added:,} new{f' ({became})' if became else ''}, {counted(imported.rows, 'row')} added"
     )
 
 

@@ -5,6 +5,7 @@ from uuid import UUID
 import click
 
 from rlflow.cli.options import env_option, load_settings, open_store
+from rlflow.cli.wording import counted
 from rlflow.data.imports.reimport import Reimported
 from rlflow.data.imports.reimport import reimport as make_anew
 from rlflow.data.journal.kept_frames import KeptFrames
@@ -33,14 +34,14 @@ def describe(found: Reimported, *, dry_run: bool) -> list[str]:
     changes = found.changes
     kinds = sorted(changes.before.keys() | changes.after.keys())
     rows = ", ".join(f"{changes.before[kind]:,} to {changes.after[kind]:,} {kind}s" for kind in kinds)
-    lines = [f"{found.frames:,} frames read again; rows from {rows or 'none'}"]
+    lines = [f"{counted(found.frames, 'frame')} read again; rows from {rows or 'none'}"]
     if not found.has_changed:
         return [*lines, "nothing changes"]
     lines += changes.examples
     if changes.frames > len(changes.examples):
-        lines.append(f"and {changes.frames - len(changes.examples):,} frames more")
+        lines.append(f"and {counted(changes.frames - len(changes.examples), 'frame')} more")
     lines.append(
-        f"{changes.frames:,} frames with other rows, {found.gaps_removed:,} gaps fewer, {found.gaps_added:,} more, "
-        f"{found.rejected_before:,} to {found.rejected_after:,} rejected frames"
+        f"{counted(changes.frames, 'frame')} with other rows, {counted(found.gaps_removed, 'gap')} fewer, "
+        f"{found.gaps_added:,} more, {found.rejected_before:,} to {counted(found.rejected_after, 'rejected frame')}"
     )
     return [*lines, "not written: this was a dry run" if dry_run else "written"]

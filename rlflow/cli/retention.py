@@ -6,6 +6,7 @@ import time
 import click
 
 from rlflow.cli.options import env_option, open_store
+from rlflow.cli.wording import counted
 from rlflow.data.store.partitions import day_of_partition
 from rlflow.data.upkeep.retention import RetentionPlan, first_day_kept, plan_retention, retire
 
@@ -44,8 +45,9 @@ def retention(context: click.Context, keep_days: int, dry_run: bool, environment
             return
         retired = retire(database, before)
     click.echo(
-        f"dropped {len(retired.partitions):,} partitions, {retired.gaps:,} gaps, {retired.rejected:,} rejected frames, "
-        f"{retired.captures:,} captures; {retired.carried_over:,} books carried over into {before}"
+        f"dropped {counted(len(retired.partitions), 'partition')}, {counted(retired.gaps, 'gap')}, "
+        f"{counted(retired.rejected, 'rejected frame')}, {counted(retired.captures, 'capture')}; "
+        f"{counted(retired.carried_over, 'book')} carried over into {before}"
     )
 
 
@@ -53,6 +55,6 @@ def describe(plan: RetentionPlan) -> str:
     """Return what is too old."""
     days = len({day_of_partition(name) for name in plan.partitions})
     return (
-        f"before {plan.before}: {days:,} day{'' if days == 1 else 's'} in {len(plan.partitions):,} partitions, "
-        f"{plan.bytes / 2**20:,.1f} MiB, {plan.captures:,} captures"
+        f"before {plan.before}: {counted(days, 'day')} in {counted(len(plan.partitions), 'partition')}, "
+        f"{plan.bytes / 2**20:,.1f} MiB, {counted(plan.captures, 'capture')}"
     )
