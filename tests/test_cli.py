@@ -142,6 +142,13 @@ def test_an_exported_table_is_told_from_a_recording(run: Run, recording: Path, d
         assert "line" not in ours.err + other.err
 
 
+def test_a_book_of_a_time_to_come_is_said_to_be_the_last_one(run: Run, recording: Path, database_url: str) -> None:
+    run("import", recording, DATABASE_URL=database_url)
+    now, ahead = run("book", MARKET, "--json"), run("book", MARKET, "--json", "--at", "2200-01-01")
+    assert (now.err, ahead.out) == ("", now.out)
+    assert ahead.err.startswith("note: --at is still to come")
+
+
 @pytest.mark.parametrize(
     "frame", ["x", "0198c3f0-2b1c-7000-8000-00000000000-:1", "-" * 36 + ":1", "0198c3f0-2b1c-7000-8000-000000000001:-1"]
 )

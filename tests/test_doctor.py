@@ -157,6 +157,10 @@ def test_a_port_that_somebody_else_has_is_a_problem(tmp_path: Path) -> None:
     with free_port() as port:
         found = check_port(settings_of(tmp_path, RL_PORT=str(port)))
         assert found.grade is Grade.PROBLEM
+        assert line(found).endswith(
+            f"RL_PORT: 127.0.0.1:{port} cannot be listened on: Address already in use; "
+            "stop whoever has it, or choose another"
+        )
     assert check_port(settings_of(tmp_path, RL_PORT=str(port))).grade is Grade.OK
 
 

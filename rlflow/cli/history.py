@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from datetime import UTC, datetime
 from typing import TypeAlias
 from uuid import UUID
@@ -57,6 +58,8 @@ def book(
     if at_ns is not None and frame is not None:
         raise click.UsageError("--at and --frame exclude each other")
     capture, number = frame or (None, None)
+    if at_ns is not None and at_ns > time.time_ns():
+        click.echo("note: --at is still to come; this is the book as far as it is stored", err=True)
     with open_store(context, environment) as database:
         view = book_at(database, market, at_ns=at_ns, capture=capture, frame=number)
     if view is None:

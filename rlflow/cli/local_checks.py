@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from rlflow.cli.findings import Finding, note, ok, problem, warning
+from rlflow.cli.findings import Finding, Grade, note, ok, problem, warning
 from rlflow.cli.wording import counted
 from rlflow.config import Settings
 from rlflow.data.embedded.files import holds_data
@@ -160,7 +160,8 @@ def check_port(settings: Settings) -> Finding:
     except SettingsError as error:
         if _is_ours(settings):
             return note("port", f"{settings.host}:{settings.port} is served by an rlflow that runs")
-        return problem("port", error.problems[0].message, "stop whoever has it, or choose another RL_PORT")
+        # It names the setting and what to do with it.
+        return Finding("port", Grade.PROBLEM, str(error))
     return ok("port", f"{settings.host}:{settings.port or 'any'} is free")
 
 

@@ -82,8 +82,8 @@ def _refuse_public(settings: Settings, listener: socket.socket) -> None:
 def _problem(settings: Settings, error: OSError | UnicodeError) -> Problem:
     # A gaierror's number is of another kind than errno's.
     if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno in _PORT_ERRORS:
-        reason = f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}; choose another RL_PORT"
-        return Problem("RL_PORT", reason)
+        reason = f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}"
+        return Problem("RL_PORT", f"{reason}; stop whoever has it, or choose another")
     why = error.strerror if isinstance(error, OSError) else "it is no host's name"
     return Problem("RL_HOST", f"{settings.host[:80]} cannot be listened on: {why}; name an address of this machine")
 

@@ -102,7 +102,8 @@ def _checked(database: Database, capture: UUID) -> CaptureRecord:
     if record is None:
         raise CommandError(f"no capture {capture} is stored")
     if record.closed is None:
-        raise CommandError(f"capture {capture} is still open: its rows are being written")
+        until = "wait until its connection ends; after a kill, the next start of the service closes it"
+        raise CommandError(f"capture {capture} is still open, its rows are being written: {until}")
     if record.rows_from_ns is not None and record.rows_to_ns is not None:
         with translated():
             days = complete_days(database.connection)
