@@ -6,6 +6,7 @@ All that is wrong is reported at once. `repr` masks secrets. Which venue the set
 
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,9 @@ ENVIRONMENTS = (*REAL, "sim", "replay")
 # Market data is public there: it needs no key.
 PUBLIC_API_URL = API_URLS["prod"]
 SIMULATED_TICKERS = ("KXSIM-27JAN01-A", "KXSIM-27JAN01-B", "KXSIM-27JAN01-C")
+
+# Of difflib: a letter more or less in a short name, a word more or less in a long one.
+_LIKENESS = 0.75
 
 T = TypeVar("T")
 
@@ -254,7 +258,8 @@ class Settings:
         return problems
 
 
-def unknown_names(environ: Mapping[str, str]) -> list[str]:
-    """Return variables that look like ours but are not, most likely misspelt."""
-    known = {field.metadata["name"] for field in attrs.fields(Settings)}
-    return sorted(name for name in environ if name.startswith(("RL_", "KALSHI_")) and name not in known)
+def unknown_names(environ: Mapping[str, str]) -> dict[str, str | None]:
+    """Return variables that look like ours but are not, each with the one that it is most likely misspelt of."""
+    known = [field.metadata["name"] for field in attrs.fields(Settings)]
+    unknown = sorted(name for name in environ if name.startswith(("RL_", "KALSHI_")) and name not in known)
+    return {name: next(iter(get_close_matches(name, known, n=1, cutoff=_LIKENESS)), None) for name in unknown}

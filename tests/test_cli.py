@@ -189,6 +189,15 @@ def test_an_env_file_is_read_or_refused(run: Run, tmp_path: Path, content: bytes
     assert ended.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", [("audit",), ("doctor",), ("reimport", "0198c3f0-2b1c-7000-8000-000000000001")])
+def test_a_misspelt_setting_is_said_by_every_command(run: Run, command: tuple[str, ...]) -> None:
+    said = run(*command, RL_DATADIR="x", KALSHI_NOSUCH="1").err
+    assert said.count("RL_DATADIR") == 1
+    assert said.startswith(
+        "warning: KALSHI_NOSUCH is no setting\nwarning: RL_DATADIR is no setting; is RL_DATA_DIR meant?\n"
+    )
+
+
 @pytest.mark.parametrize("damage", ["journal", "raw/x", "exchange/exchange_key.pem"])
 def test_a_data_directory_with_foreign_files_is_named(run: Run, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "data" / damage.removesuffix("/x")

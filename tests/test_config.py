@@ -249,7 +249,12 @@ def test_a_simulation_stays_apart_in_somebodys_database() -> None:
 
 
 def test_a_misspelt_variable_is_noticed() -> None:
-    assert unknown_names({"RL_ORDERBOK_BATCH_SIZE": "1", "RL_PORT": "1", "PATH": "x"}) == ["RL_ORDERBOK_BATCH_SIZE"]
+    environ = {"RL_ORDERBOK_BATCH_SIZE": "1", "KALSHI_PRIVATE_KEY": "x", "RL_X": "", "RL_PORT": "1", "PATH": "x"}
+    assert unknown_names(environ) == {
+        "RL_ORDERBOK_BATCH_SIZE": "RL_ORDERBOOK_BATCH_SIZE",
+        "KALSHI_PRIVATE_KEY": "KALSHI_PRIVATE_KEY_PATH",
+        "RL_X": None,
+    }
 
 
 def test_a_path_may_begin_with_the_home_directory() -> None:

@@ -14,7 +14,7 @@ import trio
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rlflow.config import Settings
+from rlflow.config import Settings, unknown_names
 from rlflow.data.database import Database
 from rlflow.data.stores import ALL_ENVIRONMENTS, Stores
 from rlflow.units import Nanos
@@ -30,8 +30,12 @@ env_option = click.option(
 
 
 def load_settings(context: click.Context) -> Settings:
-    """Return the settings of the environment that the command line was started in."""
-    return Settings.from_environ(context.obj())
+    """Return the settings of the environment that the command line was started in; say which variables are none."""
+    environ = context.obj()
+    for name, nearest in unknown_names(environ).items():
+        meant = f"; is {nearest} meant?" if nearest else ""
+        click.echo(f"warning: {name} is no setting{meant}", err=True)
+    return Settings.from_environ(environ)
 
 
 @contextmanager

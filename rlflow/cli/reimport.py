@@ -4,8 +4,9 @@ from uuid import UUID
 
 import click
 
-from rlflow.cli.options import env_option, load_settings, open_store
+from rlflow.cli.options import env_option, open_store
 from rlflow.cli.wording import counted
+from rlflow.config import Settings
 from rlflow.data.imports.reimport import Reimported
 from rlflow.data.imports.reimport import reimport as make_anew
 from rlflow.data.journal.kept_frames import KeptFrames
@@ -22,7 +23,8 @@ def reimport(context: click.Context, capture: UUID, dry_run: bool, environment: 
     The frames are in the data directory for RL_RAW_KEEP_DAYS; if not all of a closed capture are there, nothing
     happens. Everything changes in one transaction, beside a running service.
     """
-    kept = KeptFrames(load_settings(context).data_dir)
+    # `open_store` says what is wrong with the settings.
+    kept = KeptFrames(Settings.from_environ(context.obj()).data_dir)
     with open_store(context, environment) as database:
         found = make_anew(database, kept, capture, dry_run=dry_run)
     for line in describe(found, dry_run=dry_run):

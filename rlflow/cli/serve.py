@@ -5,8 +5,8 @@ import gc
 import click
 import structlog
 
-from rlflow.cli.options import load_settings, run_listening
-from rlflow.config import unknown_names
+from rlflow.cli.options import run_listening
+from rlflow.config import Settings, unknown_names
 from rlflow.supervisor import run_service
 
 # Objects made before the youngest are looked through (700 by default), and how often the two older generations follow.
@@ -19,9 +19,9 @@ _log = structlog.get_logger(__name__)
 @click.pass_context
 def serve(context: click.Context) -> None:
     """Record the configured markets and serve their books over HTTP, until Ctrl-C or SIGTERM."""
-    settings = load_settings(context)
-    for name in unknown_names(context.obj()):
-        _log.warning("setting unknown", name=name)
+    settings = Settings.from_environ(context.obj())
+    for name, nearest in unknown_names(context.obj()).items():
+        _log.warning("setting unknown", name=name, **({"nearest": nearest} if nearest else {}))
     calm_garbage_collector()
     code = run_listening(run_service, settings)
     context.exit(code)
