@@ -312,6 +312,14 @@ def test_ctrl_c_during_the_imports_is_one_line_too() -> None:
     assert (ended.returncode, ended.stderr) == (1, "error: interrupted\n")
 
 
+def test_a_checkout_that_is_not_installed_says_how_to() -> None:
+    # Without what is installed beside the interpreter.
+    command = [sys.executable, "-S", "-m", "rlflow", "doctor"]
+    root = Path(__file__).parent.parent
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, cwd=root, env={})
+    assert (ended.returncode, ended.stderr) == (2, "error: rlflow is not installed here: pip install -e .\n")
+
+
 def test_what_is_exported_goes_in_again(run: Run, recording: Path, tmp_path: Path, database_url: str) -> None:
     run("import", recording, DATABASE_URL=database_url)
     ended = run("export", "--series", "KXSIM", tmp_path / "all.ndjson.zst")
