@@ -39,6 +39,7 @@ def are_valid(world: World, tickers: Sequence[str]) -> bool:
     return all(world.pipeline.books.is_valid(ticker) for ticker in tickers)
 
 
+@pytest.mark.alone
 async def test_of_two_thousand_markets_only_those_of_a_broken_connection_have_gaps(tmp_path: Path) -> None:
     tickers = many(2_000)
     venue = ExchangeConfig(keys={}, tickers=tickers)
