@@ -54,11 +54,17 @@ def test_nothing_found_is_said_and_is_exit_code_1(venue: dict[str, str], argumen
     assert result.output == ""
 
 
-def test_a_ticker_is_whole_however_narrow_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    long = "KXLONG" + 10 * "-ABCDEF" + "-A"
+@pytest.mark.parametrize("repeated", [1, 2, 10])
+def test_a_line_is_whole_however_narrow_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeated: int
+) -> None:
+    long = "KXLONG" + repeated * "-ABCDEF" + "-A"
     monkeypatch.setenv("COLUMNS", "80")
     with exchange(tmp_path, "--market", long) as venue:
-        assert long in list_markets(venue).output
+        shown = list_markets(venue).output
+    assert long in shown
+    *table, _summary = shown.splitlines()
+    assert {line[-1] for line in table} == set("┓┃┩│┘")
 
 
 def test_a_venue_that_is_away_is_one_line_with_its_cure(venue: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,11 @@ def _print(sheets: Iterable[MarketSheet]) -> None:
 def _console(table: Table) -> Console:
     """Return a console that is wide enough: a ticker that is cut or broken can be neither searched nor copied."""
     console = Console()
-    needed = Measurement.get(console, console.options.update(width=_MOST_WIDTH), table).minimum
+    # The least width that rich measures is that of the longest word, also where it must not break between words.
+    title = table.columns[1]
+    title.width = _LEAST_TITLE
+    needed = Measurement.get(console, console.options.update(width=_MOST_WIDTH), table).maximum
+    title.width = None
     return Console(width=max(console.width, needed))
 
 
