@@ -1,9 +1,9 @@
 """What a capture consists of: batches of received frames, and local records of what happened to the connection.
 
-A *capture* is one connection from open to close. Everything in it has a number: the opening record is 0, frames
-count from 1, and a local record in between takes the next number; only what says that frames were dropped has no number
-of its own, but theirs. Batches are the unit of the journal and of the
-channels: one socket read gives one batch, and all its frames share one receive time.
+A *capture* is one connection from open to close. Everything in it has a number: the opening record is 0, frames count
+from 1, and a local record in between takes the next number; only what says that frames were dropped has no number of
+its own, but theirs. Batches are the unit of the journal and of the channels: one socket read gives one batch, and all
+its frames share one receive time.
 """
 
 import enum

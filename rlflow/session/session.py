@@ -43,8 +43,6 @@ class Session:
         self._markets = Markets(self._record)
         self._subscriptions = Subscriptions(self._markets, self._record)
         self._books = Books(self._markets, self._record, limits)
-        self.last_trades: dict[str, Nanos] = {}
-        """When each market's last trade was received, block trades left out, which change no book."""
         self._is_closed = False
         self._missing: list[TrackedBook] = []
         self._is_unknown = False
@@ -216,8 +214,9 @@ class Session:
             raise FrameRejectedError(f"a trade on channel {subscription.channel}")
         record = self._record
         trade = read_trade(message, record.frame_no, record.received_ns)
-        if not trade.is_block_trade:
-            self.last_trades[trade.market_ticker] = record.received_ns
+        tracked = self._markets.tracked.get(trade.market_ticker)
+        if tracked is not None and not trade.is_block_trade:
+            tracked.last_trade_ns = record.received_ns
         record.rows.trades.append(trade)
         record.rows.counts.stored += 1
 

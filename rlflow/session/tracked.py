@@ -36,6 +36,8 @@ class TrackedBook:
     last_clock: int | None = None
     """The venue's clock of the last frame about it; None: it named none."""
     last_timestamp_ms: int | None = None
+    last_trade_ns: Nanos = 0
+    """When its last trade was received; block trades, which change no book, do not count."""
 
     @property
     def is_valid(self) -> bool:

@@ -29,13 +29,13 @@ class Silence:
 
 def silences(session: Session, tickers: Iterable[str], now_ns: Nanos) -> list[Silence]:
     """Return the silence of each valid book among some of a session's, by the wall clock. O(markets)."""
-    books, trades = session.books, session.last_trades
+    books = session.books
     found: list[Silence] = []
     for ticker in tickers:
         book = books.get(ticker)
         if book is None or not book.is_valid:
             continue
-        heard_ns, traded_ns = book.last_received_ns, trades.get(ticker, 0)
+        heard_ns, traded_ns = book.last_received_ns, book.last_trade_ns
         is_contradicted = heard_ns + TRADE_WAIT_NS < traded_ns < now_ns - TRADE_WAIT_NS
         silent_s = (now_ns - heard_ns) / 1e9
         found.append(Silence(ticker, book.last_frame_no, silent_s, book.deltas_since > 0, is_contradicted))
