@@ -155,7 +155,9 @@ def test_a_book_that_the_venue_contradicts_when_asked_has_a_gap_since_its_last_f
     assert (gap.market_ticker, gap.sid, gap.cause) == ("A", 1, "the venue's book was another")
     assert (gap.from_frame, gap.from_ns) == (heard.upto_frame, heard.received_ns)
     assert (gap.frame_no, gap.received_ns) == (rows.upto_frame, rows.received_ns)
-    assert [(end.market_ticker, end.frame_no) for end in rows.gap_ends] == [("A", rows.upto_frame)]
+    assert [(end.channel, end.market_ticker, end.frame_no) for end in rows.gap_ends] == [
+        (channel, "A", rows.upto_frame) for channel in ("orderbook_delta", "trade")
+    ]
     assert line.is_valid("A")
     assert line.yes_bids() == ((3000, 200),)
 
