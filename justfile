@@ -40,3 +40,7 @@ calibrate *ARGS:
 # record for so many minutes under load, cut connections and killed databases, and watch that nothing grows
 soak MINUTES="10" *ARGS:
     python -m tests.soak "$@"
+
+# compare what is installed with the vulnerabilities that are known; what could not be looked up is listed
+vulnerabilities:
+    pip-audit --progress-spinner off --skip-editable
