@@ -51,6 +51,9 @@ class FrameRejectedError(PeerError):
 class AnswerRejectedError(PeerError):
     """The body of a REST answer, or one item of it, is not what it should be."""
 
+    is_about_key = False
+    """As of `RestRefusedError`: other answers may be of use."""
+
     def __init__(self, what: str, reason: str) -> None:
         self.what = what
         self.reason = reason

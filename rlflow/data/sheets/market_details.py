@@ -88,7 +88,7 @@ class MarketDetails:
         try:
             await look()
         except (RestRefusedError, AnswerRejectedError) as error:
-            if isinstance(error, RestRefusedError) and error.is_about_key:
+            if error.is_about_key:
                 raise
             is_missing = isinstance(error, RestRefusedError) and error.status == 404
             self._failures.failed(what, self.clock(), None if is_missing else f"{what}: {error}")

@@ -113,7 +113,8 @@ class TradeBackfill:
         try:
             is_filled = await self._fill_one(gap)
         except (RestRefusedError, AnswerRejectedError) as error:
-            _pass_on(error)
+            if error.is_about_key:
+                raise
             self._failures.failed(gap.id, trio.current_time(), f"gap {gap.id}: {error}")
             return False
         self._failures.forget(gap.id)
@@ -142,7 +143,8 @@ class TradeBackfill:
             try:
                 await self._fill_market(ticker, attrs.evolve(gap, to_ns=until_ns))
             except (RestRefusedError, AnswerRejectedError) as error:
-                _pass_on(error)
+                if error.is_about_key:
+                    raise
                 failure = error
         if failure is not None:
             raise failure
@@ -177,9 +179,3 @@ class TradeBackfill:
         if error is not None and self._statistics.last_error is None:
             _log.warning("trade gaps not filled", error=error)
         self._statistics = attrs.evolve(self._statistics, last_error=error)
-
-
-def _pass_on(error: RestRefusedError | AnswerRejectedError) -> None:
-    """Raise what would come of every other question too."""
-    if isinstance(error, RestRefusedError) and error.is_about_key:
-        raise error
