@@ -153,18 +153,7 @@ class _Replay:
     def _checkpoint(self, record: CaptureRecord, frame: int) -> SnapshotRow:
         """Return the book at a frame at which the capture knows it."""
         book = books_at(self._connection, record.where, [self._market], frame)[self._market]
-        return SnapshotRow(
-            market_ticker=self._market,
-            frame_no=book.last.frame_no,
-            received_ns=book.last.received_ns,
-            sending_ts_ms=None,
-            sid=book.sid,
-            sequence_number=book.last.sequence_number,
-            clock=None,
-            origin="checkpoint",
-            yes_bids=book.yes_bids,
-            no_bids=book.no_bids,
-        )
+        return book.checkpoint(book.last.frame_no, book.last.received_ns)
 
     def _silence(self, leg: Leg) -> GapRow:
         """Return the gap between a capture that ended, as far as it knows without a loss, and the next one."""

@@ -15,7 +15,7 @@ from rlflow.data.store.copy_text import levels_from_json
 from rlflow.data.store.postgres import Connection
 from rlflow.data.store.removals import NOT_SUBSCRIBED, removals
 from rlflow.session.recorder import Place
-from rlflow.session.rows import Levels
+from rlflow.session.rows import Levels, SnapshotRow
 from rlflow.units import Count, Nanos, Price, Side
 
 # The latest snapshot, and when the venue last sent one: a checkpoint says nothing about the venue's last message.
@@ -126,6 +126,21 @@ class StoredBook:
     last: "LastFrame"
     vouched: Place
     """The venue's last snapshot; the stored one that it stands on, where retention has dropped that."""
+
+    def checkpoint(self, frame_no: int, received_ns: Nanos) -> SnapshotRow:
+        """Return the book as a checkpoint of ours at a frame, received then."""
+        return SnapshotRow(
+            market_ticker=self.market_ticker,
+            frame_no=frame_no,
+            received_ns=received_ns,
+            sending_ts_ms=None,
+            sid=self.sid,
+            sequence_number=self.last.sequence_number,
+            clock=None,
+            origin="checkpoint",
+            yes_bids=self.yes_bids,
+            no_bids=self.no_bids,
+        )
 
 
 def sampled_cause(sample_rate: int) -> str:

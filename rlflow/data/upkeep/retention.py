@@ -20,7 +20,7 @@ from rlflow.data.store.captures import CaptureRecord, cover
 from rlflow.data.store.copy_text import COPY_TARGETS
 from rlflow.data.store.partitions import DAY_NS, sizes_before
 from rlflow.data.store.postgres import Connection, translated
-from rlflow.data.store.stored_books import StoredBook, books_at
+from rlflow.data.store.stored_books import books_at
 from rlflow.errors import CommandError
 from rlflow.session.rows import SnapshotRow
 from rlflow.units import Nanos
@@ -189,29 +189,14 @@ def _carry_capture(connection: Connection, record: CaptureRecord, before_ns: Nan
         where["frame"] = frame = found[0]
         where["tickers"] = tickers = [ticker for (ticker,) in connection.execute(_MARKETS, where)]
         books = books_at(connection, record.where, tickers, frame).values() if tickers else ()
-        rows = [_checkpoint(book, frame, before_ns) for book in books if book.cause is None]
+        # At the last frame of the days that go, but received when the first day to keep begins.
+        rows = [book.checkpoint(frame, before_ns) for book in books if book.cause is None]
         connection.execute(_DROP_STALE, where)
         if rows:
             # Nothing else of the capture may be of that day, or of any since.
             cover(connection, record.key, before_ns)
             _store(connection, record.key, rows)
     return len(rows)
-
-
-def _checkpoint(book: StoredBook, frame: int, before_ns: Nanos) -> SnapshotRow:
-    """Return a checkpoint at the last frame of the days that go, but received when the first day to keep begins."""
-    return SnapshotRow(
-        market_ticker=book.market_ticker,
-        frame_no=frame,
-        received_ns=before_ns,
-        sending_ts_ms=None,
-        sid=book.sid,
-        sequence_number=book.last.sequence_number,
-        clock=None,
-        origin="checkpoint",
-        yes_bids=book.yes_bids,
-        no_bids=book.no_bids,
-    )
 
 
 def _store(connection: Connection, key: int, rows: Iterable[SnapshotRow]) -> None:
